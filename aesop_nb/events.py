@@ -1,0 +1,341 @@
+"""What can happen in a run: the one source of truth that views, frames and the store read.
+
+An event is a fact, in the past tense, and never changes. Parallel tool calls interleave, so readers pair
+`ToolCalled` with `ToolReturned` or `ToolFailed` by `call_id`. A run with one tool call is, in order:
+
+    RunCreated  RunStarted
+      TurnStarted  (TextStreamed | ToolCallStreamed)*  ModelReplied  ToolCalled  ToolReturned  TurnEnded
+      TurnStarted  (TextStreamed | ToolCallStreamed)*  ModelReplied  TurnEnded
+    RunCompleted | RunFailed | RunCancelled
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+EVENTS_VERSION = 1
+"""The version of this vocabulary; written into every `RunCreated`."""
+
+
+class _Event(BaseModel):
+    """What all events carry.
+
+    Attributes:
+        run_id: The run it happened in; the run's log writes it.
+        number: Position in the run, from 0 without gaps; the run's log writes it.
+        at: When it happened, in UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    run_id: str = ""
+    number: int = -1
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class CallRequest(BaseModel):
+    """A tool call as the model asked for it; `arguments` is the raw JSON text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    call_id: str
+    tool: str
+    arguments: str
+
+
+class Usage(BaseModel):
+    """What was sent and spent; sums are made with `+`.
+
+    Attributes:
+        requests: Requests sent to the model's service, failed ones included.
+        input_tokens: Tokens read by the model.
+        output_tokens: Tokens written by the model.
+        cached_tokens: Those of `input_tokens` that came from the service's cache.
+        cost_usd: US dollars, or `None` where the price is unknown.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float | None = None
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        """The sum; a cost is known when at least one part's is."""
+        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
+        return Usage(
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cost_usd=sum(costs) if costs else None,
+        )
+
+
+class RunCreated(_Event):
+    """A run of a task was made; it is pending.
+
+    Attributes:
+        task: The task's name.
+        inputs: The context as shown to a person: name → short text.
+        result_type: The result type as text.
+        limits: The limits that were set, by field of `TaskConfig`.
+        parent_run_id: The run whose tool started this one, or `None`.
+    """
+
+    type: Literal["run_created"] = "run_created"
+    version: int = EVENTS_VERSION
+    task: str
+    objective: str
+    instructions: str = ""
+    inputs: dict[str, str] = {}
+    result_type: str = "str"
+    model: str = ""
+    is_rehearsal: bool = False
+    agents: list[str] = []
+    tools: list[str] = []
+    limits: dict[str, Any] = {}
+    parent_run_id: str | None = None
+
+
+class RunStarted(_Event):
+    """The engine took the run up."""
+
+    type: Literal["run_started"] = "run_started"
+
+
+class AgentChosen(_Event):
+    """An agent was given the next turn; `reason` says by which policy."""
+
+    type: Literal["agent_chosen"] = "agent_chosen"
+    agent: str
+    reason: str
+    usage: Usage = Usage()
+
+
+class TurnStarted(_Event):
+    """The model was asked for its next reply; turns count from 1."""
+
+    type: Literal["turn_started"] = "turn_started"
+    turn: int
+    agent: str = ""
+    model: str = ""
+
+
+class TextStreamed(_Event):
+    """A piece of the reply's text arrived; `restarted` drops the pieces of this turn before it."""
+
+    type: Literal["text_streamed"] = "text_streamed"
+    turn: int
+    text: str
+    restarted: bool = False
+
+
+class ToolCallStreamed(_Event):
+    """A piece of a tool call arrived; `index` tells the calls of one turn apart."""
+
+    type: Literal["tool_call_streamed"] = "tool_call_streamed"
+    turn: int
+    index: int
+    tool: str = ""
+    arguments: str = ""
+
+
+class SendFailed(_Event):
+    """A request to the model's service failed; it is sent again after `retry_in_seconds`, unless `None`."""
+
+    type: Literal["send_failed"] = "send_failed"
+    turn: int
+    attempt: int
+    error: str
+    message: str
+    retry_in_seconds: float | None = None
+    usage: Usage = Usage(requests=1)
+
+
+class ModelReplied(_Event):
+    """The whole reply of a turn."""
+
+    type: Literal["model_replied"] = "model_replied"
+    turn: int
+    text: str = ""
+    tool_calls: list[CallRequest] = []
+    model: str = ""
+    finish_reason: str = ""
+    usage: Usage = Usage()
+    duration_seconds: float = 0.0
+
+
+class ToolCalled(_Event):
+    """A tool was called with arguments that fit it."""
+
+    type: Literal["tool_called"] = "tool_called"
+    turn: int
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+
+
+class ToolReturned(_Event):
+    """A tool call gave `output`; the model reads it cut to `values.MAX_MODEL_CHARACTERS`."""
+
+    type: Literal["tool_returned"] = "tool_returned"
+    call_id: str
+    tool: str
+    output: str
+    duration_seconds: float
+
+
+class ToolFailed(_Event):
+    """A tool call raised, timed out, or was refused; `error` is what the model was told."""
+
+    type: Literal["tool_failed"] = "tool_failed"
+    turn: int
+    call_id: str
+    tool: str
+    arguments: str = ""
+    error: str
+    duration_seconds: float = 0.0
+
+
+class UserAsked(_Event):
+    """The agent asked the person.
+
+    Attributes:
+        question_id: Names the question within the run.
+        choices: The answers to choose from; empty for a free answer.
+    """
+
+    type: Literal["user_asked"] = "user_asked"
+    question_id: str
+    question: str
+    choices: list[str] = []
+
+
+class UserAnswered(_Event):
+    """The question was answered.
+
+    Attributes:
+        source: Where from: `given` beforehand, the task's `default`, `widget`, `terminal`, or a `call` of
+            `answer()`.
+        waited_seconds: How long the person took; the time limit does not count it.
+    """
+
+    type: Literal["user_answered"] = "user_answered"
+    question_id: str
+    answer: str
+    source: str
+    waited_seconds: float = 0.0
+
+
+class ResultRejected(_Event):
+    """What the model handed in as the result does not fit; it was told `reason`."""
+
+    type: Literal["result_rejected"] = "result_rejected"
+    turn: int
+    reason: str
+    raw: str
+
+
+class TurnEnded(_Event):
+    """The reply of a turn and all its tool calls are done."""
+
+    type: Literal["turn_ended"] = "turn_ended"
+    turn: int
+
+
+class NoticeGiven(_Event):
+    """Something the person should know and need not act on."""
+
+    type: Literal["notice_given"] = "notice_given"
+    text: str
+
+
+class CancelRequested(_Event):
+    """Somebody asked the run to stop."""
+
+    type: Literal["cancel_requested"] = "cancel_requested"
+    reason: str
+
+
+class RunCompleted(_Event):
+    """The run has a result; `result` is its JSON form and `text` what a person reads."""
+
+    type: Literal["run_completed"] = "run_completed"
+    result: Any = None
+    text: str = ""
+
+
+class RunFailed(_Event):
+    """The run ended without a result.
+
+    Attributes:
+        error: The class of the error, for example `LimitExceeded`.
+        limit: The field of `TaskConfig` whose limit was reached, or `None`.
+        pending_tools: Synchronous tools that could not be stopped and were left behind.
+    """
+
+    type: Literal["run_failed"] = "run_failed"
+    error: str
+    message: str
+    limit: str | None = None
+    pending_tools: list[str] = []
+
+
+class RunCancelled(_Event):
+    """The run was stopped before it had a result."""
+
+    type: Literal["run_cancelled"] = "run_cancelled"
+    reason: str
+    pending_tools: list[str] = []
+
+
+Event: TypeAlias = Annotated[
+    RunCreated
+    | RunStarted
+    | AgentChosen
+    | TurnStarted
+    | TextStreamed
+    | ToolCallStreamed
+    | SendFailed
+    | ModelReplied
+    | ToolCalled
+    | ToolReturned
+    | ToolFailed
+    | UserAsked
+    | UserAnswered
+    | ResultRejected
+    | TurnEnded
+    | NoticeGiven
+    | CancelRequested
+    | RunCompleted
+    | RunFailed
+    | RunCancelled,
+    Field(discriminator="type"),
+]
+"""Any event; told apart by `type`."""
+
+
+@cache
+def _adapter() -> TypeAdapter[Event]:
+    return TypeAdapter(Event)
+
+
+def event_from_json(text: str | bytes) -> Event:
+    """Reads one event back from what `event.model_dump_json()` gave.
+
+    Raises:
+        pydantic.ValidationError: If it is not an event of this version.
+    """
+    return _adapter().validate_json(text)
