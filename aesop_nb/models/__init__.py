@@ -1,0 +1,1 @@
+"""Language models behind one small protocol: what is sent, what comes back, and who answers."""
