@@ -28,7 +28,7 @@ def value_text(value: object) -> str:
     if isinstance(value, str):
         text = value
     elif is_frame(value):
-        text = _frame_summary(value)
+        text = _frame_text(value)
     else:
         try:
             text = to_json(value, fallback=_fallback, inf_nan_mode="constants").decode()
@@ -54,8 +54,23 @@ def label(value: object, limit: int = 200) -> str:
 
 
 def json_value(value: object) -> Any:
-    """Gives `value` as JSON values; what has no JSON form becomes its text."""
-    return to_jsonable_python(value, fallback=_fallback, inf_nan_mode="strings")
+    """Gives `value` as JSON values, all of which can be stored; what has no JSON form becomes its text."""
+    plain = to_jsonable_python(value, fallback=_fallback, inf_nan_mode="strings")
+    try:
+        to_json(plain)
+    except ValueError:  # a lone surrogate in one of its texts
+        return _cleaned(plain)
+    return plain
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_text(name): _cleaned(item) for name, item in value.items()}
+    return value
 
 
 def is_frame(value: object) -> bool:
@@ -71,7 +86,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _fallback(value: object) -> str:
-    return _frame_summary(value) if is_frame(value) else _plain(value)
+    return _frame_text(value) if is_frame(value) else _plain(value)
 
 
 def _plain(value: object) -> str:
@@ -79,6 +94,13 @@ def _plain(value: object) -> str:
         return clean_text(str(value))
     except Exception:  # noqa: BLE001  # an object of the user's whose __str__ raises
         return f"<{type(value).__name__}>"
+
+
+def _frame_text(frame: Any) -> str:
+    try:
+        return _frame_summary(frame)
+    except Exception:  # noqa: BLE001  # cells whose __str__ raises, types that pandas cannot describe
+        return label(frame)
 
 
 def _frame_summary(frame: Any) -> str:
