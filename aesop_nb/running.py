@@ -1,0 +1,540 @@
+"""`Run`: one attempt at a task, from its first event to its last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_args
+
+from . import background, scopes
+from . import events as ev
+from .asking import Audience, GivenAnswers, Interview
+from .calling import Caller, error_text
+from .clocks import RunClock
+from .config import settings
+from .engine import Attempt, Brief, drive
+from .errors import (
+    LimitExceeded,
+    RunInterrupted,
+    RunStateError,
+    TaskCancelled,
+    TaskFailed,
+    UsageError,
+)
+from .models.openai_client import close_clients
+from .runlogs import RunLog, Status
+from .sessions import remember
+from .texts import clean_text, nearest
+from .values import is_frame, label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .tasks import Task
+
+T = TypeVar("T")
+
+_LOGGER = logging.getLogger("aesop_nb")
+
+STOP_GRACE_SECONDS = 0.05
+"""A run that is stopped has this long to unwind; then its end is written without waiting for it."""
+
+_EVENT_TYPES = {cls.model_fields["type"].default: cls for cls in get_args(get_args(ev.Event)[0])}
+_numbers = itertools.count(1)
+background.at_close(close_clients)
+_start_hooks: list[Callable[[Run[Any]], None]] = []
+
+
+def on_run_start(hook: Callable[[Run[Any]], None]) -> Callable[[], None]:
+    """Calls `hook(run)` for every run from now on, in the thread that starts it, before it begins.
+
+    Returns:
+        A function that takes the hook out again.
+    """
+    _start_hooks.append(hook)
+    return lambda: _start_hooks.remove(hook)
+
+
+class Run(Generic[T]):
+    """One attempt at a task; made by `task.start()`.
+
+    Everything it says is computed from its events. All methods may be called from any thread.
+
+    Attributes:
+        id: Names the run in this process, for example `r7`.
+        task: What it is an attempt at.
+        log: Where it stands: the fold of its events.
+        children: Runs started by its tools; they end with it.
+    """
+
+    def __init__(
+        self,
+        task: Task[T],
+        brief: Brief,
+        *,
+        given: GivenAnswers,
+        audience: Audience,
+        async_tools_loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.id = f"r{next(_numbers)}"
+        self.task = task
+        self.log = RunLog()
+        self.children: list[Run[Any]] = []
+        self.audience = audience
+        self._brief = brief
+        self._given = given
+        self._async_tools_loop = async_tools_loop
+        self._events: list[ev.Event] = []
+        self._listeners: list[Callable[[ev.Event], None]] = []
+        self._watchers = 0
+        self._ended = background.Latch()
+        self._parked = background.Latch()
+        self._attempt: Attempt | None = None
+        self._clock: RunClock | None = None
+        self._interview: Interview | None = None
+        self._caller: Caller | None = None
+        self._body: asyncio.Task[None] | None = None
+        self._stop: Callable[[], None] | None = None
+        self._error: BaseException | None = None
+        self._result: T | None = None
+        self._parent: Run[Any] | None = scopes.parent_run.get()
+        self._add(self._description())
+
+    # What it says ------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """One of the five states."""
+        return self.log.status
+
+    @property
+    def events(self) -> tuple[ev.Event, ...]:
+        """What has happened so far."""
+        return tuple(self._events)
+
+    @property
+    def current_action(self) -> str:
+        """What it is doing, in a few words, for example `waiting for you`; empty once it has ended."""
+        return self.log.current_action
+
+    @property
+    def progress(self) -> float | None:
+        """From 0 to 1; `None` while that cannot be known."""
+        return {Status.PENDING: 0.0, Status.COMPLETED: 1.0}.get(self.status)
+
+    @property
+    def result(self) -> T | None:
+        """The result; `None` until the run is completed."""
+        return self._result
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why there is no result; `None` unless the run failed or was cancelled."""
+        return self._error
+
+    @property
+    def usage(self) -> ev.Usage:
+        """What was sent and spent, failed requests included."""
+        return self.log.usage
+
+    @property
+    def duration_seconds(self) -> float:
+        """Time from the start to the end, or until now."""
+        return self.log.duration_seconds(datetime.now(UTC))
+
+    @property
+    def question(self) -> str | None:
+        """The question that waits for an answer, or `None`."""
+        return self.log.question.question if self.log.question else None
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether a rehearsal, and no language model, makes the replies."""
+        return bool(self.log.created and self.log.created.is_rehearsal)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The result as a DataFrame, whatever its type.
+
+        Raises:
+            RunStateError: If there is no result.
+        """
+        if self.status is not Status.COMPLETED:
+            raise RunStateError(f"Run {self.id!r} is {self.status}; only a completed run has a frame.")
+        from .frames import result_frame
+
+        return result_frame(
+            self._result,
+            self._brief.result.annotation,
+            run_id=self.id,
+            task=self._brief.name,
+            is_rehearsal=self.is_rehearsal,
+        )
+
+    def events_df(self) -> pd.DataFrame:
+        """One row per event; see `aesop_nb.frames.events_df`."""
+        from .frames import events_df
+
+        return events_df(self.events)
+
+    def messages_df(self) -> pd.DataFrame:
+        """One row per message of the conversation; see `aesop_nb.frames.messages_df`."""
+        from .frames import messages_df
+
+        return messages_df(self.events)
+
+    def tool_calls_df(self) -> pd.DataFrame:
+        """One row per tool call; see `aesop_nb.frames.tool_calls_df`."""
+        from .frames import tool_calls_df
+
+        return tool_calls_df([self.log])
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} {self._brief.name!r}: {self.status}>"
+
+    # Commands ----------------------------------------------------------------------------------------
+
+    def cancel(self, reason: str = "cancelled by the person") -> None:
+        """Stops the run; does nothing once it has ended."""
+        background.call_soon(self._request_cancel, clean_text(reason))
+
+    def answer(self, text: str, *, question_id: str | None = None, source: str = "call") -> None:
+        """Answers the open question.
+
+        Args:
+            text: The answer.
+            question_id: Which question is meant; `None` is the open one.
+            source: Where the answer comes from, as written into the events.
+
+        Raises:
+            RunStateError: If no question, or another one, is open.
+        """
+        taken: Future[bool] = Future()
+        background.call_soon(lambda: taken.set_result(self._take_answer(str(text), source, question_id)))
+        if background.is_loop_thread():
+            return  # a handler of the run's own events: what it says is taken right after it returns
+        if not taken.result():
+            raise RunStateError(f"Run {self.id!r} is {self.status} and waits for no answer.")
+
+    def on(self, event_type: str, handler: Callable[[Any], None]) -> Callable[[], None]:
+        """Calls `handler(event)` for each event of that type, for example `"tool_called"`, or `"*"` for all.
+
+        It is called on the loop's thread and should be quick; what it raises is logged and harms nothing.
+
+        Returns:
+            A function that takes the handler out again.
+
+        Raises:
+            UsageError: If there is no such type.
+        """
+        if event_type == "*":
+            return self.listen(handler, watches=False)
+        wanted = _EVENT_TYPES.get(event_type)
+        if wanted is None:
+            raise UsageError(f"There is no event {event_type!r}.{nearest(event_type, _EVENT_TYPES)}")
+        pieces = wanted in (ev.TextStreamed, ev.ToolCallStreamed)
+        return self.listen(
+            lambda event: handler(event) if isinstance(event, wanted) else None, watches=pieces
+        )
+
+    def listen(self, listener: Callable[[ev.Event], None], *, watches: bool) -> Callable[[], None]:
+        """Calls `listener` for every event; `watches` has replies streamed for it."""
+        self._listeners.append(listener)
+        self._watchers += watches
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self._listeners.remove(listener)
+                self._watchers -= watches
+
+        return stop
+
+    def wait(self, timeout_seconds: float | None = None) -> T:
+        """Waits for the end and gives the result.
+
+        Args:
+            timeout_seconds: How long to wait; `None` waits for ever. The run goes on after a time-out.
+
+        Raises:
+            TaskFailed: If the run failed; the class says why.
+            TaskCancelled: If it was cancelled.
+            TimeoutError: If it has not ended in time.
+            RunInterrupted: If the wait was interrupted; the run is cancelled then.
+        """
+        self.wait_for_end(timeout_seconds)
+        return self.outcome()
+
+    def wait_for_end(self, timeout_seconds: float | None = None) -> None:
+        """Waits like `wait()`, and does not raise when the run failed or was cancelled."""
+        self._block(self._ended, timeout_seconds)
+
+    def retry(self) -> Run[T]:
+        """Starts the task again from its beginning, as a new run."""
+        return self.task.start(answers=self._given)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Awaits the end, on any event loop, and gives the result; cancelling it cancels the run."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> T:
+        await self.until_end()
+        return self.outcome()
+
+    async def until_end(self) -> None:
+        """Awaits the end like `await run`, and does not raise when the run failed or was cancelled."""
+        try:
+            await background.wait_for_async(self._ended)
+        except asyncio.CancelledError:
+            self.cancel("interrupted")
+            raise
+
+    def outcome(self) -> T:
+        """Gives the result of a run that has ended, or raises what it ended with."""
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._result)
+
+    def _block(self, latch: background.Latch, timeout_seconds: float | None) -> None:
+        try:
+            reached = background.wait_for(
+                latch, timeout_seconds=timeout_seconds, on_interrupt=lambda: self.cancel("interrupted")
+            )
+        except KeyboardInterrupt:
+            self.cancel("interrupted")
+            raise RunInterrupted(f"{self._brief.name} was interrupted; {self._kept()}", run=self) from None
+        if not reached:
+            raise TimeoutError(f"Run {self.id!r} has not ended within {timeout_seconds} s; it goes on.")
+
+    def _kept(self) -> str:
+        done = sum(step.state == "done" for step in self.log.steps)
+        return f"kept {done} step{'' if done == 1 else 's'}."
+
+    # Life, on the loop's thread from here on ---------------------------------------------------------
+
+    def begin(self, *, once: bool = False) -> None:
+        """Has the loop take the run up, or go on with it after `run_once`; called by the task."""
+        if self._attempt is None:
+            remember(self)
+            if self._parent is not None:
+                self._parent.children.append(self)
+            for hook in _start_hooks:
+                self._guard(hook, self)
+            if self._parent is not None and self._parent.status.is_final:
+                self.cancel(f"its parent {self._parent.id} ended")  # a tool that was left behind goes on
+        self._parked = background.Latch()
+        background.call_soon(self._begin, once)
+
+    def park(self) -> None:
+        """Waits until the turn that `begin(once=True)` asked for is over."""
+        self._block(self._parked, None)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether the run has begun and nothing drives it at the moment."""
+        return self._parked.is_set() and self.status is Status.RUNNING
+
+    def wait_on_callers_loop(self) -> None:
+        """Waits while the caller's own loop goes on running; see `Task.run`."""
+        try:
+            background.wait_on_callers_loop(self._ended)
+        except KeyboardInterrupt:
+            self.cancel("interrupted")
+            raise RunInterrupted(f"{self._brief.name} was interrupted; {self._kept()}", run=self) from None
+
+    def _begin(self, once: bool) -> None:
+        if self.status.is_final:
+            self._parked.set()
+            return
+        scopes.parent_run.set(self)
+        self._body = asyncio.get_running_loop().create_task(self._live(once), name=f"aesop {self.id}")
+        self._body.add_done_callback(self._body_ended)
+
+    async def _live(self, once: bool) -> None:
+        if self._attempt is None:
+            failure: Exception | None
+            try:
+                self._brief, failure = await self.task.with_upstream_results(self._brief)
+            except Exception as exc:  # noqa: BLE001  # raised below: only a run that was started can fail
+                failure = exc
+            self._add(ev.RunStarted())
+            if failure is not None:
+                raise failure
+            self._attempt = self._new_attempt()
+        assert self._clock is not None
+        with self._clock.running():
+            await drive(self._attempt, once=once)
+
+    def _new_attempt(self) -> Attempt:
+        config = self._brief.config
+        self._clock = RunClock(config.max_duration_seconds, self._time_is_up)
+        self._interview = Interview(
+            given=self._given.fresh(),
+            default=self._brief.default_answer,
+            audience=self.audience,
+            clock=self._clock,
+            add=self._add,
+        )
+        self._caller = Caller(
+            config,
+            self._add,
+            raises=lambda: settings.tools_raise_on_error,
+            async_tools_loop=self._async_tools_loop,
+        )
+        return Attempt(
+            self._brief,
+            clock=self._clock,
+            interview=self._interview,
+            caller=self._caller,
+            add=self._add,
+            is_watched=lambda: self._watchers > 0,
+        )
+
+    def _body_ended(self, body: asyncio.Task[None]) -> None:
+        if self.status.is_final:
+            if not body.cancelled():
+                body.exception()  # looked at, so that asyncio does not complain of a late failure
+        elif self._stop is not None:
+            self._stop()
+        elif body.cancelled():
+            self._cancelled("the process is ending")
+        elif (error := body.exception()) is not None:
+            self._failed(error)
+        elif self._attempt is not None and self._attempt.is_completed:
+            self._completed(self._attempt.result)
+        self._parked.set()
+
+    def _time_is_up(self) -> None:
+        limit = self._brief.config.max_duration_seconds
+        message = f"{self._brief.name}: no result within max_duration_seconds={limit:g} s."
+        if busy := self._busy_tools():
+            message += f" Still working: {', '.join(busy)}."
+        self._halt(lambda: self._failed(LimitExceeded(message, limit="max_duration_seconds")))
+
+    def _request_cancel(self, reason: str) -> None:
+        if self.status.is_final or self._stop is not None:
+            return
+        self._add(ev.CancelRequested(reason=reason))
+        self._halt(lambda: self._cancelled(reason))
+
+    def _halt(self, stop: Callable[[], None]) -> None:
+        """Cancels the body and writes the end when it has unwound, or after a grace without waiting for it."""
+        if self._stop is not None:
+            return
+
+        def once() -> None:
+            if not self.status.is_final:
+                stop()
+                self._parked.set()
+
+        self._stop = once
+        if self._attempt is not None:
+            self._attempt.is_stopped = True
+        if self._body is None or self._body.done():
+            once()
+        else:
+            self._body.cancel()
+            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, once)
+
+    def _completed(self, result: Any) -> None:
+        if is_frame(result):
+            result.attrs["aesop"] = self._attributes()
+        self._result = result
+        kind = self._brief.result
+        self._add(ev.RunCompleted(result=kind.to_json(result), text=kind.to_text(result)))
+
+    def _attributes(self) -> dict[str, Any]:
+        created = self.log.created
+        return {
+            "run_id": self.id,
+            "task": self._brief.name,
+            "model": created.model if created else "",
+            "is_rehearsal": self.is_rehearsal,
+        }
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, UsageError):
+            failure: TaskFailed | UsageError = error
+        else:
+            failure = error if isinstance(error, TaskFailed) else self._unexpected(error)
+            failure.run = self
+        self._error = failure
+        self._add(
+            ev.RunFailed(
+                error=type(failure).__name__,
+                message=clean_text(str(failure)),
+                limit=failure.limit if isinstance(failure, LimitExceeded) else None,
+                pending_tools=self._busy_tools(),
+            )
+        )
+
+    def _unexpected(self, error: BaseException) -> TaskFailed:
+        _LOGGER.error("run %s ended with an unexpected error", self.id, exc_info=error)
+        failure = TaskFailed(clean_text(f"{self._brief.name}: {error_text(error)}"))
+        failure.__cause__ = error
+        return failure
+
+    def _cancelled(self, reason: str) -> None:
+        self._error = TaskCancelled(f"{self._brief.name} was cancelled ({reason}); {self._kept()}", run=self)
+        self._add(ev.RunCancelled(reason=reason, pending_tools=self._busy_tools()))
+
+    def _busy_tools(self) -> list[str]:
+        return sorted(self._caller.in_threads.values()) if self._caller else []
+
+    def _take_answer(self, text: str, source: str, question_id: str | None) -> bool:
+        return self._interview is not None and self._interview.answer(text, source, question_id)
+
+    # Events ------------------------------------------------------------------------------------------
+
+    def _description(self) -> ev.RunCreated:
+        brief = self._brief
+        models = [brief.model_of(agent) for agent in brief.agents]
+        return ev.RunCreated(
+            task=brief.name,
+            objective=brief.objective,
+            instructions=brief.instructions,
+            inputs={name: label(value) for name, value in brief.context.items()},
+            result_type=brief.result.label,
+            model=", ".join(dict.fromkeys(model.name for model in models)),
+            is_rehearsal=any(model.is_rehearsal for model in models),
+            agents=[agent.name for agent in brief.agents],
+            tools=[tool.name for tool in brief.tools],
+            limits=brief.config.given(),
+            parent_run_id=self._parent.id if self._parent else None,
+        )
+
+    def _add(self, event: ev.Event) -> None:
+        """Writes one event; what comes after the end (a late tool, a late reply) is dropped."""
+        if self.status.is_final:
+            return
+        event = event.model_copy(update={"run_id": self.id, "number": len(self._events)})
+        self._events.append(event)
+        self.log.apply(event)
+        if self._listeners:
+            self._tell(event)
+        if self.status.is_final:
+            for child in self.children:
+                child.cancel(f"its parent {self.id} ended")
+            self._ended.set()
+            self._parked.set()
+
+    def _tell(self, event: ev.Event) -> None:
+        """Calls the listeners; a run that one of them starts is nobody's child and may outlive this one."""
+        token = scopes.parent_run.set(None)
+        try:
+            for listener in tuple(self._listeners):
+                self._guard(listener, event)
+        finally:
+            scopes.parent_run.reset(token)
+
+    def _guard(self, function: Callable[[Any], None], argument: Any) -> None:
+        try:
+            function(argument)
+        except BaseException as exc:
+            if not isinstance(exc, Exception) and not background.is_loop_thread():
+                raise  # an interrupt of the thread that starts the run
+            _LOGGER.exception("a listener of run %s raised", self.id)

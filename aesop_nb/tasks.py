@@ -1,0 +1,408 @@
+"""`Task`: a reusable description of what to do, with what, and how far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from . import background, scopes
+from .agents import DEFAULT_AGENT, Agent, Policy, check_agents
+from .asking import AnswersGiven, GivenAnswers, find_audience
+from .config import TaskConfig
+from .engine import Brief
+from .errors import AesopError, TaskFailed, UpstreamFailed, UsageError
+from .models.choosing import choose_model
+from .results import ResultType
+from .runlogs import Status
+from .running import Run
+from .texts import clean_text, humanize
+from .tools import Tool, collect_tools
+from .upstream import find_inside, replace_inside
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from .models.transcript import Model
+
+T = TypeVar("T")
+
+MemoryScope = Literal["task", "session", "permanent"]
+_MEMORY_SCOPES = ("task", "session", "permanent")
+
+
+class Task(Generic[T]):
+    """What to do; running it changes nothing in it and gives a new `Run` each time.
+
+        Task("Find five bakery chains", result_type=list[Company], tools=[search]).run()
+
+    Args:
+        objective: What is to be reached; `description` is another word for it. Without one it is made from
+            the name.
+        name: A short name; made from the objective if left out.
+        instructions: How to go about it.
+        context: What the agent is given, by name; `inputs` is another word for it. A task in it runs first
+            and its result takes its place.
+        result_type: What comes back; `None` for nothing. See `ResultType`.
+        result_validator: Called with the typed result; what it returns is the result, what it raises is told
+            to the model.
+        agents: Who may do it; left out, the parent's, the flow's or the default agent.
+        agent_policy: Who of several agents takes the next turn.
+        tools: Functions the agent may use.
+        user_access: Whether it may ask the person; `interactive` is another word for it.
+        default_answer: What is answered where nobody can be asked; without one such a run fails with
+            `NeedsHuman`.
+        model: Which model, whatever the agents say.
+        config: The limits.
+        memory_scope: Where the agent remembers: `"task"`, `"session"` or `"permanent"`.
+        depends_on: Tasks that must be completed before.
+        parent: The task it is a part of; left out, the innermost `with task:`.
+
+    Raises:
+        UsageError: If something does not fit; the message names it.
+    """
+
+    def __init__(
+        self,
+        objective: str | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        instructions: str = "",
+        context: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        result_type: Any = str,
+        result_validator: Callable[[Any], Any] | None = None,
+        agents: Iterable[Agent] | Agent | None = None,
+        agent_policy: Policy = "suited",
+        tools: Sequence[Callable[..., Any] | Tool] = (),
+        user_access: bool | None = None,
+        interactive: bool | None = None,
+        default_answer: str | None = None,
+        model: Model | str | None = None,
+        config: TaskConfig | None = None,
+        memory_scope: MemoryScope | None = None,
+        depends_on: Iterable[Task[Any]] = (),
+        parent: Task[Any] | None = None,
+    ) -> None:
+        said = _one_of("objective", objective, "description", description)
+        if name is not None and not name.strip():
+            raise UsageError(f"name={name!r} of a task is empty.")
+        if said is not None and not said.strip():
+            raise UsageError(f"objective={said!r} of a task is empty. Say what is to be reached.")
+        if said is None and name is None:
+            raise UsageError("A task needs an objective, for example Task('Summarise the report').")
+        self.objective = clean_text(said if said is not None else humanize(name or ""))
+        self.name = clean_text(name if name is not None else _short_name(self.objective))
+        self.instructions = clean_text(instructions)
+        self.context: Mapping[str, Any] = {
+            clean_text(name) if isinstance(name, str) else name: value
+            for name, value in dict(_one_of("context", context, "inputs", inputs) or {}).items()
+        }
+        self._result_type = (
+            result_type
+            if isinstance(result_type, ResultType)
+            else ResultType.of(result_type, result_validator)
+        )
+        self.tools = collect_tools(tools)
+        self.user_access = bool(_one_of("user_access", user_access, "interactive", interactive))
+        self.default_answer = default_answer
+        self.model = model
+        self.config = config if config is not None else TaskConfig()
+        self.memory_scope = memory_scope
+        self.parent = parent if parent is not None else scopes.parent_task.get()
+        self.depends_on = tuple(depends_on)
+        self.runs: list[Run[T]] = []
+        self._agents = check_agents(agents)
+        self._policy = agent_policy
+        self._standing = scopes.standing_instructions()
+        self._flow = scopes.flow_defaults.get()
+        self._entered: list[Token[Any]] = []
+        self._check()
+
+    def _check(self) -> None:
+        if not isinstance(self.config, TaskConfig):
+            raise UsageError(f"config must be a TaskConfig, not {self.config!r}.")
+        if self.memory_scope is not None and self.memory_scope not in _MEMORY_SCOPES:
+            raise UsageError(f"memory_scope={self.memory_scope!r} is none of {', '.join(_MEMORY_SCOPES)}.")
+        if not callable(self._policy) and self._policy not in ("suited", "round_robin"):
+            raise UsageError(
+                f"agent_policy={self._policy!r} is neither 'suited', 'round_robin' nor a function."
+            )
+        for task in self.depends_on:
+            if not isinstance(task, Task):
+                raise UsageError(f"depends_on must hold tasks, not {task!r}.")
+        for name in self.context:
+            if not isinstance(name, str) or not name.strip():
+                raise UsageError(f"Inputs are named by texts, not {name!r}.")
+
+    # Other words and what is inherited ---------------------------------------------------------------
+
+    @property
+    def description(self) -> str:
+        """The objective."""
+        return self.objective
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The context."""
+        return self.context
+
+    @property
+    def interactive(self) -> bool:
+        """Whether it may ask the person."""
+        return self.user_access
+
+    @property
+    def result_type(self) -> Any:
+        """The type of the result as it was given."""
+        return self._result_type.annotation
+
+    @property
+    def agents(self) -> tuple[Agent, ...]:
+        """Who does it: its own agents, else its parent's, else its flow's, else the default agent."""
+        if self._agents:
+            return self._agents
+        if self.parent is not None and (inherited := self.parent.agents) != (DEFAULT_AGENT,):
+            return inherited
+        return self._flow.agents or (DEFAULT_AGENT,)
+
+    @property
+    def upstream(self) -> tuple[Task[Any], ...]:
+        """The tasks that must be completed before this one: `depends_on` and those inside the context."""
+        return tuple(dict.fromkeys([*self.depends_on, *find_inside(self.context, Task)]))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all tasks it depends on are completed."""
+        return all(task.status is Status.COMPLETED for task in self.upstream)
+
+    # The latest run ----------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """The status of the latest run; pending if there is none."""
+        return self.runs[-1].status if self.runs else Status.PENDING
+
+    @property
+    def result(self) -> T | None:
+        """The result of the latest run, or `None`."""
+        return self.runs[-1].result if self.runs else None
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the latest run has no result, or `None`."""
+        return self.runs[-1].error if self.runs else None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}: {self.status}>"
+
+    def __enter__(self) -> Task[T]:
+        """Makes this task the parent of the tasks made inside the block."""
+        self._entered.append(scopes.parent_task.set(self))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Ends the block."""
+        scopes.parent_task.reset(self._entered.pop())
+
+    # Running -----------------------------------------------------------------------------------------
+
+    def start(self, *, answers: AnswersGiven | GivenAnswers | None = None) -> Run[T]:
+        """Starts a run and gives it at once; it works on in the background.
+
+        Args:
+            answers: Answers to its questions, given beforehand: in order, by words of the question, or by a
+                function of the question.
+
+        Raises:
+            UsageError: If the task cannot be run as it is; nothing was spent.
+            ModelNotConfigured: If it needs a model that is not there.
+        """
+        run = self._new_run(answers)
+        run.begin()
+        return run
+
+    @overload
+    def run(
+        self,
+        *,
+        answers: AnswersGiven | None = None,
+        raise_on_failure: Literal[True] = True,
+        loop: Literal["caller"] | None = None,
+    ) -> T: ...
+    @overload
+    def run(
+        self,
+        *,
+        answers: AnswersGiven | None = None,
+        raise_on_failure: bool,
+        loop: Literal["caller"] | None = None,
+    ) -> T | None: ...
+    def run(
+        self,
+        *,
+        answers: AnswersGiven | None = None,
+        raise_on_failure: bool = True,
+        loop: Literal["caller"] | None = None,
+    ) -> T | None:
+        """Runs the task and gives its result; goes on where `run_once` stopped.
+
+        Args:
+            answers: See `start`.
+            raise_on_failure: Whether a failed or cancelled run raises; otherwise it gives `None`.
+            loop: `"caller"` runs async tools on the event loop of the calling thread, for tools that are bound
+                to it. It patches asyncio (nest_asyncio2); prefer `await task.run_async()`.
+
+        Raises:
+            TaskFailed: If the run failed; the class says why.
+            TaskCancelled: If it was cancelled.
+            RunInterrupted: If the wait was interrupted.
+        """
+        if loop not in (None, "caller"):
+            raise UsageError(f"loop={loop!r} is neither None nor 'caller'.")
+        background.refuse_loop_thread()
+        if loop == "caller":
+            run = self._new_run(answers, async_tools_loop=_running_loop())
+            run.begin()
+            run.wait_on_callers_loop()
+        else:
+            run = self._parked_run() or self._new_run(answers)
+            run.begin()
+            run.wait_for_end()
+        return run.outcome() if raise_on_failure else run.result
+
+    async def run_async(
+        self, *, answers: AnswersGiven | None = None, raise_on_failure: bool = True
+    ) -> T | None:
+        """Runs the task and gives its result, awaited on any event loop; otherwise like `run`."""
+        run = self._parked_run() or self._new_run(answers)
+        run.begin()
+        await run.until_end()
+        return run.outcome() if raise_on_failure else run.result
+
+    def run_once(self, *, answers: AnswersGiven | None = None) -> Run[T]:
+        """Takes one turn of the model with its tool calls and gives the run, still running or ended."""
+        background.refuse_loop_thread()
+        run = self._parked_run() or self._new_run(answers)
+        run.begin(once=True)
+        run.park()
+        return run
+
+    def cancel(self) -> None:
+        """Cancels the latest run; does nothing if there is none or it has ended."""
+        if self.runs:
+            self.runs[-1].cancel()
+
+    def _parked_run(self) -> Run[T] | None:
+        return self.runs[-1] if self.runs and self.runs[-1].is_parked else None
+
+    def _new_run(
+        self,
+        answers: AnswersGiven | GivenAnswers | None,
+        *,
+        async_tools_loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Run[T]:
+        given = answers if isinstance(answers, GivenAnswers) else GivenAnswers(answers)
+        self._refuse_cycles((), set())
+        run = Run(
+            self, self._brief(), given=given, audience=find_audience(), async_tools_loop=async_tools_loop
+        )
+        self.runs.append(run)
+        return run
+
+    def _brief(self) -> Brief:
+        agents = self.agents
+        models = {agent: choose_model(self.model or agent.model or self._flow.model) for agent in agents}
+        if self.config.max_cost_usd is not None:
+            names = ", ".join(dict.fromkeys(model.name for model in models.values()))
+            raise UsageError(
+                f"max_cost_usd={self.config.max_cost_usd:g} cannot be kept: no price is known for {names}. "
+                "Use max_tokens instead."
+            )
+        tools = collect_tools(self.tools, self._flow.tools)
+        for agent in agents:
+            collect_tools(tools, agent.tools)  # two tools of one name are an error before anything starts
+        return Brief(
+            name=self.name,
+            objective=self.objective,
+            instructions=self.instructions,
+            standing=self._standing,
+            context=self.context,
+            result=self._result_type,
+            agents=agents,
+            policy=self._policy,
+            model_of=models.__getitem__,
+            tools=tools,
+            user_access=self.user_access,
+            default_answer=self.default_answer,
+            config=self.config,
+        )
+
+    # Tasks before this one ---------------------------------------------------------------------------
+
+    def _refuse_cycles(self, above: tuple[Task[Any], ...], clear: set[Task[Any]]) -> None:
+        if self in above:
+            names = " → ".join(repr(task.name) for task in (*above[above.index(self) :], self))
+            raise UsageError(f"These tasks wait for each other: {names}.")
+        if self in clear:
+            return
+        for task in self.upstream:
+            task._refuse_cycles((*above, self), clear)
+        clear.add(self)
+
+    async def with_upstream_results(self, brief: Brief) -> tuple[Brief, TaskFailed | None]:
+        """Gives the brief with results in the place of tasks; runs those that have not run.
+
+        Called on the loop's thread.
+        """
+        runs: dict[Task[Any], Run[Any]] = {}
+        for task in self.upstream:
+            try:
+                runs[task] = task._upstream_run()
+            except AesopError as exc:
+                return brief, UpstreamFailed(f"{self.name} did not run: {task.name!r} before it: {exc}")
+        if not runs:
+            return brief, None
+        for run in runs.values():
+            await run.until_end()
+        for task, run in runs.items():
+            if run.status is not Status.COMPLETED:
+                cause = f"{run.status}: {run.error}"
+                return brief, UpstreamFailed(f"{self.name} did not run: {task.name!r} before it {cause}")
+        results = replace_inside(self.context, Task, lambda task: runs[task].result)
+        return replace(brief, context=results), None
+
+    def _upstream_run(self) -> Run[T]:
+        if parked := self._parked_run():
+            parked.begin()
+            return parked
+        if self.runs and (self.status is Status.COMPLETED or not self.status.is_final):
+            return self.runs[-1]
+        return self.start()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            'loop="caller" needs an event loop that runs in this thread, as a notebook has.'
+        ) from None
+
+
+def _one_of(name: str, value: Any, other_name: str, other: Any) -> Any:
+    """Gives a field that has two names; both with different values are an error."""
+    if value is not None and other is not None and value != other:
+        raise UsageError(
+            f"{name}={value!r} and {other_name}={other!r} are the same field with different values."
+        )
+    return other if value is None else value
+
+
+def _short_name(objective: str) -> str:
+    """The first words of an objective, as a name."""
+    words = objective.split()
+    short = " ".join(words[:6])
+    return short if len(short) <= 48 else short[:47] + "…"
