@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..texts import shorten, visible
 from ..values import is_frame
 from .html import plain_line, static_block
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from ..running import Run
     from .cells import Cell
     from .expressions import Namespace
+
+MAX_SHOWN_CHARACTERS = 60_000
+"""What a cell shows of a text result; the name it is bound to holds all of it."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,15 @@ class Text:
 
     def __repr__(self) -> str:
         return self.text
+
+
+class Prose(str):
+    """A text result, shown as it reads and not as Python writes it; everything else is that of a `str`."""
+
+    __slots__ = ()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(shorten(visible(self), MAX_SHOWN_CHARACTERS))
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,7 +72,7 @@ def run_cell(cell: Cell, namespace: Namespace, bind: Callable[[Mapping[str, Any]
         value = run if cell.has("bg") else result_of(run)
     if cell.target is not None:
         bind({cell.target: value})
-    return value
+    return Prose(value) if isinstance(value, str) else value
 
 
 def result_of(run: Run[Any]) -> Any:

@@ -44,7 +44,7 @@ def summary(log: RunLog) -> list[str]:
     parts += [count(len(log.steps), "tool call"), count(log.usage.total_tokens, "token")]
     if log.usage.cost_usd is not None:
         parts.append(amount(log.usage.cost_usd))
-    if log.created and log.created.model:
+    if log.created and log.created.model and not is_rehearsal(log):  # the badge says it
         parts.append(one_line(log.created.model, 60))
     if log.run_id:
         parts.append(f"run {one_line(log.run_id, 40)}")
