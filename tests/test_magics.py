@@ -464,3 +464,11 @@ def test_the_ids_in_lines_are_those_of_runs(nb: Notebook) -> None:
     shown = re.search(r"run (r\d+)", repr(nb.run("%aesop")))
     assert shown is not None
     assert find_run(shown[1]).result == "one"
+
+
+def test_a_text_result_is_shown_as_it_reads(nb: Notebook) -> None:
+    nb.script("One line.\nAnother\x1b[2J line.")
+    nb.run("%%aesop said << -m m\nWrite.")
+    assert "One line.\nAnother\\x1b[2J line." in nb.printed
+    assert nb["said"] == nb["_"] == "One line.\nAnother\x1b[2J line."
+    assert type(nb["said"]) is str
