@@ -5,13 +5,12 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import ipykernel
 import pytest
 import zmq
 from jupyter_client.manager import KernelManager
+from kernel_lines import HAS_SUBSHELLS
 
 REPOSITORY = Path(__file__).parents[2]
-HAS_SUBSHELLS = ipykernel.version_info[0] >= 7
 
 
 class FrontEnd:

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from conftest import HAS_SUBSHELLS
+from kernel_lines import HAS_SUBSHELLS
 
 pytestmark = pytest.mark.kernel
 
