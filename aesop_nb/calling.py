@@ -162,9 +162,9 @@ class Caller:
 
     async def _run(self, call: ev.ToolCalled, tool: Tool, arguments: dict[str, Any]) -> Any:
         if not tool.is_async:
-            self.in_threads[call.call_id] = tool.name
 
             def work() -> Any:
+                self.in_threads[call.call_id] = tool.name
                 try:
                     return tool.function(**arguments)
                 finally:

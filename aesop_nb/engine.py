@@ -190,9 +190,7 @@ class Attempt:
         begun = time.monotonic()
         buffer = DeltaBuffer(self._turn, self._add)
         try:
-            reply = _with_own_ids(
-                await self._send(model, request, buffer.take), self._turn, self._call_ids
-            )
+            reply = _with_own_ids(await self._send(model, request, buffer.take), self._turn, self._call_ids)
         finally:
             buffer.flush()
         self._count_tokens(reply, request.messages if not model.is_rehearsal else ())

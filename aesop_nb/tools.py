@@ -279,8 +279,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _routine(function: Callable[..., Any]) -> Any:
-    """The function or method behind decorators, partials and objects with `__call__`."""
-    function = inspect.unwrap(function)
+    """The function or method behind partials and objects with `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__

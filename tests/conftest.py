@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from openai_server import OpenAIServer, Script
 
 import aesop_nb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -25,5 +28,7 @@ def _settings_of_nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith(("OPENAI_", "AESOP_"))]:
         monkeypatch.delenv(name)
     defaults = aesop_nb.Settings()
-    with aesop_nb.temporary_settings(**{name: getattr(defaults, name) for name in aesop_nb.Settings.model_fields}):
+    with aesop_nb.temporary_settings(
+        **{name: getattr(defaults, name) for name in aesop_nb.Settings.model_fields}
+    ):
         yield
