@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from .events import Usage
     from .models.openai_model import OpenAIModel
     from .models.rehearsal import RehearsalModel
-    from .running import Run, on_run_start
     from .runlogs import Status
+    from .running import Run, on_run_start
     from .scopes import instructions
     from .sessions import runs
     from .tasks import Task

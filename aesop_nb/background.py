@@ -281,7 +281,7 @@ def wait_for(
         UsageError: If called on the loop's own thread, which would wait for itself.
     """
     refuse_loop_thread()
-    _give_back_slot()
+    _give_back_place()
     wait = Wait(latch)
     until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     interrupted = False
@@ -317,7 +317,7 @@ def _registered(wait: Wait) -> Iterator[None]:
 
 async def wait_for_async(latch: Latch) -> None:
     """Awaits `latch` on whatever loop runs."""
-    _give_back_slot()  # a tool in a thread may run a loop of its own
+    _give_back_place()  # a tool in a thread may run a loop of its own
     loop = asyncio.get_running_loop()
     woken = loop.create_future()
 
@@ -368,47 +368,66 @@ def submit_to_waiting_thread(function: Callable[[], T]) -> Future[T] | None:
 
 # Threads for synchronous tools ------------------------------------------------------------------------
 
-_slot = threading.local()
+_local = threading.local()
 
 
 async def call_in_thread(function: Callable[[], T], name: str) -> T:
     """Calls `function` in a daemon thread that sees the caller's context variables.
 
     At most `MAX_TOOL_THREADS` work at a time; one that waits for a run of its own gives its place to
-    others, so that tasks inside tools cannot block each other. A cancelled call is left behind, for a
-    thread cannot be stopped; daemon threads never keep a kernel from ending.
+    others, so that tasks inside tools cannot block each other. A cancelled call is left behind and counts no
+    more, for a thread cannot be stopped; daemon threads never keep a kernel from ending.
     """
     home = _loop_thread()
     loop = asyncio.get_running_loop()
     future: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
     context = contextvars.copy_context()
     await home.tool_slots.acquire()
+    place = _Place(home)
 
     def deliver(value: T | None, error: BaseException | None) -> None:
         if not future.done():
             future.set_result((value, error))
 
     def work() -> None:
-        _slot.taken = home
+        _local.place = place
         value, error = None, None
         try:
             value = context.run(function)
         except BaseException as exc:  # noqa: BLE001  # told to the one who awaits, SystemExit included
             error = exc
-        _give_back_slot()
+        place.give_back()
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(deliver, value, error)
 
     threading.Thread(target=work, name=f"aesop-tool {name}", daemon=True).start()
-    value, error = await future
+    try:
+        value, error = await future
+    except asyncio.CancelledError:
+        place.give_back()  # a tool that hangs for ever must not keep the others from working
+        raise
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
 
 
-def _give_back_slot() -> None:
-    home = getattr(_slot, "taken", None)
-    if home is not None:
-        _slot.taken = None
-        with contextlib.suppress(RuntimeError):
-            home.loop.call_soon_threadsafe(home.tool_slots.release)
+class _Place:
+    """One of the `MAX_TOOL_THREADS` places; given back once, from any thread."""
+
+    def __init__(self, home: _LoopThread) -> None:
+        self._home = home
+        self._lock = threading.Lock()
+        self._is_taken = True
+
+    def give_back(self) -> None:
+        with self._lock:
+            was_taken, self._is_taken = self._is_taken, False
+        if was_taken:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                self._home.loop.call_soon_threadsafe(self._home.tool_slots.release)
+
+
+def _give_back_place() -> None:
+    place: _Place | None = getattr(_local, "place", None)
+    if place is not None:
+        place.give_back()

@@ -9,15 +9,14 @@ import logging
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Generic, cast, get_args
+
+from typing_extensions import TypeVar
 
 from . import background, scopes
 from . import events as ev
-from .asking import Audience, GivenAnswers, Interview
-from .calling import Caller, error_text
-from .clocks import RunClock
-from .config import settings
-from .engine import Attempt, Brief, drive
+from .calling import error_text
+from .driving import Driver, Endings
 from .errors import (
     LimitExceeded,
     RunInterrupted,
@@ -35,22 +34,21 @@ from .values import is_frame, label
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .asking import Audience, GivenAnswers
+    from .engine import Brief
     from .tasks import Task
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 _LOGGER = logging.getLogger("aesop_nb")
-
-STOP_GRACE_SECONDS = 0.05
-"""A run that is stopped has this long to unwind; then its end is written without waiting for it."""
 
 _EVENT_TYPES = {cls.model_fields["type"].default: cls for cls in get_args(get_args(ev.Event)[0])}
 _numbers = itertools.count(1)
 background.at_close(close_clients)
-_start_hooks: list[Callable[[Run[Any]], None]] = []
+_start_hooks: list[Callable[[Run[Any]], object]] = []
 
 
-def on_run_start(hook: Callable[[Run[Any]], None]) -> Callable[[], None]:
+def on_run_start(hook: Callable[[Run[Any]], object]) -> Callable[[], None]:
     """Calls `hook(run)` for every run from now on, in the thread that starts it, before it begins.
 
     Returns:
@@ -88,18 +86,23 @@ class Run(Generic[T]):
         self.audience = audience
         self._brief = brief
         self._given = given
-        self._async_tools_loop = async_tools_loop
         self._events: list[ev.Event] = []
-        self._listeners: list[Callable[[ev.Event], None]] = []
+        self._listeners: list[Callable[[ev.Event], object]] = []
         self._watchers = 0
         self._ended = background.Latch()
-        self._parked = background.Latch()
-        self._attempt: Attempt | None = None
-        self._clock: RunClock | None = None
-        self._interview: Interview | None = None
-        self._caller: Caller | None = None
-        self._body: asyncio.Task[None] | None = None
-        self._stop: Callable[[], None] | None = None
+        self._is_begun = False
+        self._is_cancelling = False
+        self._driver = Driver(
+            brief,
+            self.log,
+            Endings(completed=self._completed, failed=self._failed, cancelled=self._cancelled),
+            given=given,
+            audience=audience,
+            async_tools_loop=async_tools_loop,
+            with_upstream_results=task.with_upstream_results,
+            add=self._add,
+            is_watched=self._is_watched,
+        )
         self._error: BaseException | None = None
         self._result: T | None = None
         self._parent: Run[Any] | None = scopes.parent_run.get()
@@ -201,7 +204,8 @@ class Run(Generic[T]):
 
     def cancel(self, reason: str = "cancelled by the person") -> None:
         """Stops the run; does nothing once it has ended."""
-        background.call_soon(self._request_cancel, clean_text(reason))
+        self._is_cancelling = True
+        background.call_soon(self._driver.request_cancel, clean_text(reason))
 
     def answer(self, text: str, *, question_id: str | None = None, source: str = "call") -> None:
         """Answers the open question.
@@ -215,13 +219,15 @@ class Run(Generic[T]):
             RunStateError: If no question, or another one, is open.
         """
         taken: Future[bool] = Future()
-        background.call_soon(lambda: taken.set_result(self._take_answer(str(text), source, question_id)))
+        background.call_soon(
+            lambda: taken.set_result(self._driver.take_answer(str(text), source, question_id))
+        )
         if background.is_loop_thread():
             return  # a handler of the run's own events: what it says is taken right after it returns
         if not taken.result():
             raise RunStateError(f"Run {self.id!r} is {self.status} and waits for no answer.")
 
-    def on(self, event_type: str, handler: Callable[[Any], None]) -> Callable[[], None]:
+    def on(self, event_type: str, handler: Callable[[Any], object]) -> Callable[[], None]:
         """Calls `handler(event)` for each event of that type, for example `"tool_called"`, or `"*"` for all.
 
         It is called on the loop's thread and should be quick; what it raises is logged and harms nothing.
@@ -242,7 +248,7 @@ class Run(Generic[T]):
             lambda event: handler(event) if isinstance(event, wanted) else None, watches=pieces
         )
 
-    def listen(self, listener: Callable[[ev.Event], None], *, watches: bool) -> Callable[[], None]:
+    def listen(self, listener: Callable[[ev.Event], object], *, watches: bool) -> Callable[[], None]:
         """Calls `listener` for every event; `watches` has replies streamed for it."""
         self._listeners.append(listener)
         self._watchers += watches
@@ -264,6 +270,7 @@ class Run(Generic[T]):
             TaskFailed: If the run failed; the class says why.
             TaskCancelled: If it was cancelled.
             TimeoutError: If it has not ended in time.
+            RunStateError: If it stopped after one turn of `run_once`.
             RunInterrupted: If the wait was interrupted; the run is cancelled then.
         """
         self.wait_for_end(timeout_seconds)
@@ -271,6 +278,7 @@ class Run(Generic[T]):
 
     def wait_for_end(self, timeout_seconds: float | None = None) -> None:
         """Waits like `wait()`, and does not raise when the run failed or was cancelled."""
+        self._refuse_parked()
         self._block(self._ended, timeout_seconds)
 
     def retry(self) -> Run[T]:
@@ -287,11 +295,20 @@ class Run(Generic[T]):
 
     async def until_end(self) -> None:
         """Awaits the end like `await run`, and does not raise when the run failed or was cancelled."""
+        self._refuse_parked()
         try:
-            await background.wait_for_async(self._ended)
+            await self.ended()
         except asyncio.CancelledError:
             self.cancel("interrupted")
             raise
+
+    async def ended(self) -> None:
+        """Awaits the end and changes nothing; cancelling it leaves the run alone."""
+        await background.wait_for_async(self._ended)
+
+    def _refuse_parked(self) -> None:
+        if self.is_parked:
+            raise RunStateError(f"Run {self.id!r} stopped after one turn; task.run() goes on with it.")
 
     def outcome(self) -> T:
         """Gives the result of a run that has ended, or raises what it ended with."""
@@ -318,7 +335,8 @@ class Run(Generic[T]):
 
     def begin(self, *, once: bool = False) -> None:
         """Has the loop take the run up, or go on with it after `run_once`; called by the task."""
-        if self._attempt is None:
+        if not self._is_begun:
+            self._is_begun = True
             remember(self)
             if self._parent is not None:
                 self._parent.children.append(self)
@@ -326,17 +344,20 @@ class Run(Generic[T]):
                 self._guard(hook, self)
             if self._parent is not None and self._parent.status.is_final:
                 self.cancel(f"its parent {self._parent.id} ended")  # a tool that was left behind goes on
-        self._parked = background.Latch()
-        background.call_soon(self._begin, once)
+        background.call_soon(self._drive, self._driver.unpark(), once)
+
+    def _drive(self, parked: background.Latch, once: bool) -> None:
+        scopes.parent_run.set(self)
+        self._driver.begin(parked, once=once)
 
     def park(self) -> None:
         """Waits until the turn that `begin(once=True)` asked for is over."""
-        self._block(self._parked, None)
+        self._block(self._driver.parked, None)
 
     @property
     def is_parked(self) -> bool:
         """Whether the run has begun and nothing drives it at the moment."""
-        return self._parked.is_set() and self.status is Status.RUNNING
+        return self._driver.parked.is_set() and self.status is Status.RUNNING and not self._is_cancelling
 
     def wait_on_callers_loop(self) -> None:
         """Waits while the caller's own loop goes on running; see `Task.run`."""
@@ -345,100 +366,6 @@ class Run(Generic[T]):
         except KeyboardInterrupt:
             self.cancel("interrupted")
             raise RunInterrupted(f"{self._brief.name} was interrupted; {self._kept()}", run=self) from None
-
-    def _begin(self, once: bool) -> None:
-        if self.status.is_final:
-            self._parked.set()
-            return
-        scopes.parent_run.set(self)
-        self._body = asyncio.get_running_loop().create_task(self._live(once), name=f"aesop {self.id}")
-        self._body.add_done_callback(self._body_ended)
-
-    async def _live(self, once: bool) -> None:
-        if self._attempt is None:
-            failure: Exception | None
-            try:
-                self._brief, failure = await self.task.with_upstream_results(self._brief)
-            except Exception as exc:  # noqa: BLE001  # raised below: only a run that was started can fail
-                failure = exc
-            self._add(ev.RunStarted())
-            if failure is not None:
-                raise failure
-            self._attempt = self._new_attempt()
-        assert self._clock is not None
-        with self._clock.running():
-            await drive(self._attempt, once=once)
-
-    def _new_attempt(self) -> Attempt:
-        config = self._brief.config
-        self._clock = RunClock(config.max_duration_seconds, self._time_is_up)
-        self._interview = Interview(
-            given=self._given.fresh(),
-            default=self._brief.default_answer,
-            audience=self.audience,
-            clock=self._clock,
-            add=self._add,
-        )
-        self._caller = Caller(
-            config,
-            self._add,
-            raises=lambda: settings.tools_raise_on_error,
-            async_tools_loop=self._async_tools_loop,
-        )
-        return Attempt(
-            self._brief,
-            clock=self._clock,
-            interview=self._interview,
-            caller=self._caller,
-            add=self._add,
-            is_watched=lambda: self._watchers > 0,
-        )
-
-    def _body_ended(self, body: asyncio.Task[None]) -> None:
-        if self.status.is_final:
-            if not body.cancelled():
-                body.exception()  # looked at, so that asyncio does not complain of a late failure
-        elif self._stop is not None:
-            self._stop()
-        elif body.cancelled():
-            self._cancelled("the process is ending")
-        elif (error := body.exception()) is not None:
-            self._failed(error)
-        elif self._attempt is not None and self._attempt.is_completed:
-            self._completed(self._attempt.result)
-        self._parked.set()
-
-    def _time_is_up(self) -> None:
-        limit = self._brief.config.max_duration_seconds
-        message = f"{self._brief.name}: no result within max_duration_seconds={limit:g} s."
-        if busy := self._busy_tools():
-            message += f" Still working: {', '.join(busy)}."
-        self._halt(lambda: self._failed(LimitExceeded(message, limit="max_duration_seconds")))
-
-    def _request_cancel(self, reason: str) -> None:
-        if self.status.is_final or self._stop is not None:
-            return
-        self._add(ev.CancelRequested(reason=reason))
-        self._halt(lambda: self._cancelled(reason))
-
-    def _halt(self, stop: Callable[[], None]) -> None:
-        """Cancels the body and writes the end when it has unwound, or after a grace without waiting for it."""
-        if self._stop is not None:
-            return
-
-        def once() -> None:
-            if not self.status.is_final:
-                stop()
-                self._parked.set()
-
-        self._stop = once
-        if self._attempt is not None:
-            self._attempt.is_stopped = True
-        if self._body is None or self._body.done():
-            once()
-        else:
-            self._body.cancel()
-            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, once)
 
     def _completed(self, result: Any) -> None:
         if is_frame(result):
@@ -483,10 +410,10 @@ class Run(Generic[T]):
         self._add(ev.RunCancelled(reason=reason, pending_tools=self._busy_tools()))
 
     def _busy_tools(self) -> list[str]:
-        return sorted(self._caller.in_threads.values()) if self._caller else []
+        return self._driver.busy_tools()
 
-    def _take_answer(self, text: str, source: str, question_id: str | None) -> bool:
-        return self._interview is not None and self._interview.answer(text, source, question_id)
+    def _is_watched(self) -> bool:
+        return self._watchers > 0
 
     # Events ------------------------------------------------------------------------------------------
 
@@ -520,7 +447,7 @@ class Run(Generic[T]):
             for child in self.children:
                 child.cancel(f"its parent {self.id} ended")
             self._ended.set()
-            self._parked.set()
+            self._driver.parked.set()
 
     def _tell(self, event: ev.Event) -> None:
         """Calls the listeners; a run that one of them starts is nobody's child and may outlive this one."""
@@ -531,7 +458,7 @@ class Run(Generic[T]):
         finally:
             scopes.parent_run.reset(token)
 
-    def _guard(self, function: Callable[[Any], None], argument: Any) -> None:
+    def _guard(self, function: Callable[[Any], object], argument: Any) -> None:
         try:
             function(argument)
         except BaseException as exc:

@@ -42,7 +42,7 @@ async def send(
     for attempt in range(1, config.max_retries + 2):
         try:
             async with limiter.place():
-                return await model.reply(request, on_delta)
+                return await _reply(model, request, turn=turn, attempt=attempt, on_delta=on_delta, add=add)
         except ModelError as exc:
             delay = _delay_before(attempt, exc, config)
             again = exc.retryable and attempt <= config.max_retries and delay < clock.left_seconds
@@ -60,6 +60,24 @@ async def send(
                 raise
         await asyncio.sleep(delay)
     raise AssertionError("the last attempt returns or raises")
+
+
+async def _reply(
+    model: Model,
+    request: ModelRequest,
+    *,
+    turn: int,
+    attempt: int,
+    on_delta: Callable[[Delta], None],
+    add: Callable[[ev.Event], None],
+) -> Reply:
+    """Gives the reply; a request that is under way when the run is stopped is counted too."""
+    try:
+        return await model.reply(request, on_delta)
+    except asyncio.CancelledError:
+        stopped = "the run was stopped while it was under way"
+        add(ev.SendFailed(turn=turn, attempt=attempt, error="CancelledError", message=stopped))
+        raise
 
 
 def _delay_before(attempt: int, error: ModelError, config: TaskConfig) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+
+from typing_extensions import TypeVar
 
 from . import background, scopes
 from .agents import DEFAULT_AGENT, Agent, Policy, check_agents
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from .models.transcript import Model
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 MemoryScope = Literal["task", "session", "permanent"]
 _MEMORY_SCOPES = ("task", "session", "permanent")
@@ -133,6 +135,12 @@ class Task(Generic[T]):
         for task in self.depends_on:
             if not isinstance(task, Task):
                 raise UsageError(f"depends_on must hold tasks, not {task!r}.")
+        try:
+            _ = self.upstream
+        except RecursionError:
+            raise UsageError(
+                f"The inputs of {self.name!r} contain themselves, or are nested too deep."
+            ) from None
         for name in self.context:
             if not isinstance(name, str) or not name.strip():
                 raise UsageError(f"Inputs are named by texts, not {name!r}.")
@@ -366,7 +374,7 @@ class Task(Generic[T]):
         if not runs:
             return brief, None
         for run in runs.values():
-            await run.until_end()
+            await run.ended()
         for task, run in runs.items():
             if run.status is not Status.COMPLETED:
                 cause = f"{run.status}: {run.error}"

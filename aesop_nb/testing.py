@@ -1,11 +1,11 @@
 """For your own tests: a model that says what you write down, and a switch that forbids real requests.
 
-    from aesop_nb.testing import ScriptedModel, call, forbid_model_requests, result
+from aesop_nb.testing import ScriptedModel, call, forbid_model_requests, result
 
-    def test_my_task():
-        model = ScriptedModel(call("search", query="bakeries"), result(["Paul"]))
-        with forbid_model_requests():
-            assert Task("Find bakeries", result_type=list[str], tools=[search], model=model).run() == ["Paul"]
+def test_my_task():
+    model = ScriptedModel(call("search", query="bakeries"), result(["Paul"]))
+    with forbid_model_requests():
+        assert Task("Find bakeries", result_type=list[str], tools=[search], model=model).run() == ["Paul"]
 """
 
 from __future__ import annotations

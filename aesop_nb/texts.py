@@ -60,7 +60,7 @@ def one_line(text: str, limit: int = 120) -> str:
 
 
 def humanize(name: str) -> str:
-    """Gives a Python name as words: `generate_summary` → `Generate summary`, `parseHTMLPage` → `Parse HTML page`."""
+    """Gives a Python name as words: `parse_page` → `Parse page`, `parseHTMLPage` → `Parse HTML page`."""
     words = _CAMEL_BORDER.sub(" ", name.replace("_", " ")).split()
     if not words:
         return name

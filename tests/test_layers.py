@@ -31,7 +31,7 @@ LAYERS = [
         "engine",
         "background",
     },
-    {"sessions", "running", "upstream", "tasks"},
+    {"driving", "sessions", "running", "upstream", "tasks"},
     {"decorators", "dtypes", "frames", "testing"},
     {"notebook"},
     {"__init__"},

@@ -31,6 +31,7 @@ from aesop_nb import (
     TaskFailed,
 )
 from aesop_nb import events as ev
+from aesop_nb.errors import RunStateError
 from aesop_nb.testing import ScriptedModel, call
 
 # Cancelling -------------------------------------------------------------------------------------------
@@ -48,7 +49,8 @@ def test_a_run_is_cancelled_from_another_thread_within_a_tenth_of_a_second(twice
     assert time.monotonic() - begun < 0.2
     assert caught.value.run is run
     assert run.error is caught.value
-    assert event_types(run)[-2:] == ["cancel_requested", "run_cancelled"]
+    assert event_types(run)[-3:] == ["cancel_requested", "send_failed", "run_cancelled"]
+    assert run.usage.requests == 1
     run.cancel()
     thread.join()
     assert event_types(run).count("run_cancelled") == event_types(run).count("cancel_requested") == 1
@@ -346,3 +348,31 @@ def test_an_unexpected_error_is_logged_and_chained(caplog: pytest.LogCaptureFixt
         task.run()
     assert caught.value.__cause__ is cause
     assert any(record.exc_info and record.levelno == logging.ERROR for record in caplog.records)
+
+
+def test_tools_that_hang_do_not_keep_later_ones_from_working() -> None:
+    """More tools hang than there are places for threads; each run ends at its limit, and the next one works."""
+    gate = threading.Event()
+
+    def hang() -> None:
+        gate.wait(30)
+
+    limit = TaskConfig(max_duration_seconds=0.2)
+    hanging = [
+        Task("Hang", tools=[hang], model=ScriptedModel(call("hang")), config=limit).start() for _ in range(60)
+    ]
+    for run in hanging:
+        with pytest.raises(LimitExceeded, match="max_duration_seconds"):
+            run.wait(5)
+    assert one_tool_task().run() is not None
+    gate.set()
+    assert eventually(lambda: not tool_threads())
+
+
+def test_waiting_for_a_run_between_turns_says_what_goes_on_with_it() -> None:
+    run = one_tool_task().run_once()
+    with pytest.raises(RunStateError, match=r"task\.run\(\) goes on"):
+        run.wait()
+    run.cancel()
+    with pytest.raises(TaskCancelled):
+        run.wait(2)

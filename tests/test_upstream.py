@@ -12,6 +12,7 @@ from helping import event_types
 from aesop_nb import (
     LimitExceeded,
     Task,
+    TaskCancelled,
     TaskConfig,
     UpstreamFailed,
     UsageError,
@@ -95,6 +96,35 @@ def test_a_task_after_a_cancelled_one_fails() -> None:
     first.cancel()
     with pytest.raises(UpstreamFailed, match=r"'count'.*cancelled"):
         run.wait(2)
+
+
+def test_cancelling_one_task_leaves_a_shared_one_before_it_to_the_others() -> None:
+    gate = threading.Event()
+    first = Task("Count", model=ScriptedModel(call("wait_for_gate"), result("three")), tools=[waits_for(gate)])
+    begun = first.start()
+    uses = [
+        Task(f"Use it {n}", context={"count": first}, model=ScriptedModel("done")).start() for n in (1, 2)
+    ]
+    uses[0].cancel()
+    with pytest.raises(TaskCancelled):
+        uses[0].wait(2)
+    gate.set()
+    assert uses[1].wait(2) == "done"
+    assert begun.wait(2) == "three"
+
+
+def waits_for(gate: threading.Event) -> Any:
+    def wait_for_gate() -> None:
+        gate.wait(5)
+
+    return wait_for_gate
+
+
+def test_inputs_that_contain_themselves_are_refused() -> None:
+    inputs: dict[str, Any] = {}
+    inputs["self"] = [inputs]
+    with pytest.raises(UsageError, match="'Read' contain themselves"):
+        Task("Read", context=inputs)
 
 
 def test_tasks_that_wait_for_each_other_are_refused_by_name() -> None:

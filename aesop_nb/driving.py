@@ -1,0 +1,179 @@
+"""The life of one run on the loop's thread: it is begun, parked, stopped, and its end is written once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import background
+from . import events as ev
+from .asking import Audience, GivenAnswers, Interview
+from .calling import Caller
+from .clocks import RunClock
+from .config import settings
+from .engine import Attempt, Brief, drive
+from .errors import LimitExceeded
+
+if TYPE_CHECKING:
+    from .runlogs import RunLog
+
+STOP_GRACE_SECONDS = 0.05
+"""A run that is stopped has this long to unwind; then its end is written without waiting for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endings:
+    """What writes down how a run ended; one of them is called, once."""
+
+    completed: Callable[[Any], None]
+    failed: Callable[[BaseException], None]
+    cancelled: Callable[[str], None]
+
+
+class Driver:
+    """Takes one run through its life. Lives on the loop's thread but for `unpark` and `parked`.
+
+    Attributes:
+        parked: Set while nothing drives the run: after a single turn, and after the end.
+    """
+
+    def __init__(
+        self,
+        brief: Brief,
+        log: RunLog,
+        endings: Endings,
+        *,
+        given: GivenAnswers,
+        audience: Audience,
+        async_tools_loop: asyncio.AbstractEventLoop | None,
+        with_upstream_results: Callable[[Brief], Awaitable[tuple[Brief, Exception | None]]],
+        add: Callable[[ev.Event], None],
+        is_watched: Callable[[], bool],
+    ) -> None:
+        self.parked = background.Latch()
+        self._brief = brief
+        self._log = log
+        self._endings = endings
+        self._given = given
+        self._audience = audience
+        self._async_tools_loop = async_tools_loop
+        self._with_upstream_results = with_upstream_results
+        self._add = add
+        self._is_watched = is_watched
+        self._attempt: Attempt | None = None
+        self._clock: RunClock | None = None
+        self._interview: Interview | None = None
+        self._caller: Caller | None = None
+        self._body: asyncio.Task[None] | None = None
+        self._stop: Callable[[], None] | None = None
+
+    def unpark(self) -> background.Latch:
+        """Says that the run is about to be driven on, until the latch it gives is set."""
+        self.parked = background.Latch()
+        return self.parked
+
+    def begin(self, parked: background.Latch, *, once: bool) -> None:
+        """Begins the run or goes on with it; for one turn if `once`. Sets `parked` when it is over."""
+        if self._log.status.is_final:
+            parked.set()
+            return
+        name = f"aesop {self._log.run_id}"
+        self._body = asyncio.get_running_loop().create_task(self._live(once=once), name=name)
+        self._body.add_done_callback(self._body_ended)
+
+    def request_cancel(self, reason: str) -> None:
+        """Stops the run as cancelled; does nothing if it has ended or is being stopped."""
+        if self._log.status.is_final or self._stop is not None:
+            return
+        self._add(ev.CancelRequested(reason=reason))
+        self._halt(lambda: self._endings.cancelled(reason))
+
+    def take_answer(self, text: str, source: str, question_id: str | None) -> bool:
+        """Answers the open question; `False` if there is none, or another one than `question_id`."""
+        return self._interview is not None and self._interview.answer(text, source, question_id)
+
+    def busy_tools(self) -> list[str]:
+        """The synchronous tools that are working now."""
+        return sorted(self._caller.in_threads.values()) if self._caller else []
+
+    async def _live(self, *, once: bool) -> None:
+        if self._attempt is None:
+            failure: Exception | None
+            try:
+                self._brief, failure = await self._with_upstream_results(self._brief)
+            except Exception as exc:  # noqa: BLE001  # raised below: only a run that was started can fail
+                failure = exc
+            self._add(ev.RunStarted())
+            if failure is not None:
+                raise failure
+            self._attempt = self._new_attempt()
+        assert self._clock is not None
+        with self._clock.running():
+            await drive(self._attempt, once=once)
+
+    def _new_attempt(self) -> Attempt:
+        config = self._brief.config
+        self._clock = RunClock(config.max_duration_seconds, self._time_is_up)
+        self._interview = Interview(
+            given=self._given.fresh(),
+            default=self._brief.default_answer,
+            audience=self._audience,
+            clock=self._clock,
+            add=self._add,
+        )
+        self._caller = Caller(
+            config,
+            self._add,
+            raises=lambda: settings.tools_raise_on_error,
+            async_tools_loop=self._async_tools_loop,
+        )
+        return Attempt(
+            self._brief,
+            clock=self._clock,
+            interview=self._interview,
+            caller=self._caller,
+            add=self._add,
+            is_watched=self._is_watched,
+        )
+
+    def _body_ended(self, body: asyncio.Task[None]) -> None:
+        if self._log.status.is_final:
+            if not body.cancelled():
+                body.exception()  # looked at, so that asyncio does not complain of a late failure
+        elif self._stop is not None:
+            self._stop()
+        elif body.cancelled():
+            self._endings.cancelled("the process is ending")
+        elif (error := body.exception()) is not None:
+            self._endings.failed(error)
+        elif self._attempt is not None and self._attempt.is_completed:
+            self._endings.completed(self._attempt.result)
+        self.parked.set()
+
+    def _time_is_up(self) -> None:
+        limit = self._brief.config.max_duration_seconds
+        message = f"{self._brief.name}: no result within max_duration_seconds={limit:g} s."
+        if busy := self.busy_tools():
+            message += f" Still working: {', '.join(busy)}."
+        self._halt(lambda: self._endings.failed(LimitExceeded(message, limit="max_duration_seconds")))
+
+    def _halt(self, stop: Callable[[], None]) -> None:
+        """Cancels the body and writes the end when it has unwound, or after a grace without waiting for it."""
+        if self._stop is not None:
+            return
+
+        def once() -> None:
+            if not self._log.status.is_final:
+                stop()
+                self.parked.set()
+
+        self._stop = once
+        if self._attempt is not None:
+            self._attempt.is_stopped = True
+        if self._body is None or self._body.done():
+            once()
+        else:
+            self._body.cancel()
+            asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, once)
