@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,15 @@ _turns_under_way: Counter[Agent] = Counter()
 _waiting: list[asyncio.Future[None]] = []
 
 
+def _forget_turns() -> None:
+    _turns_under_way.clear()
+    _waiting.clear()
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the runs whose turns are counted here
+    os.register_at_fork(after_in_child=_forget_turns)
+
+
 def begin_turn(agent: Agent) -> None:
     """Counts a turn of `agent` as under way; on the loop's thread only."""
     _turns_under_way[agent] += 1
@@ -72,7 +82,7 @@ def begin_turn(agent: Agent) -> None:
 def end_turn(agent: Agent) -> None:
     """Counts it as over."""
     _turns_under_way[agent] -= 1
-    if not _turns_under_way[agent]:
+    if _turns_under_way[agent] <= 0:  # below 0: a child throws away a run of its parent
         del _turns_under_way[agent]
     for future in _waiting:
         if not future.done():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import background
@@ -107,13 +108,13 @@ class Interview:
         given: GivenAnswers,
         default: str | None,
         audience: Audience,
-        clock: RunClock,
+        clocks: Callable[[], Sequence[RunClock]],
         add: Callable[[ev.Event], None],
     ) -> None:
         self._given = given
         self._default = default
         self._audience = audience
-        self._clock = clock
+        self._clocks = clocks
         self._add = add
         self._one_at_a_time = asyncio.Lock()
         self._asked = 0
@@ -132,7 +133,7 @@ class Interview:
             answered: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
             self._open = (question_id, answered)  # before anybody hears of the question
             try:
-                with self._clock.stopped():
+                with self._clocks_stopped():
                     self._add(ev.UserAsked(question_id=question_id, question=question, choices=list(choices)))
                     begun = time.monotonic()
                     answer, source = await self._answer(question, choices, answered)
@@ -147,6 +148,14 @@ class Interview:
             finally:
                 self._open = None
             return answer
+
+    @contextlib.contextmanager
+    def _clocks_stopped(self) -> Iterator[None]:
+        """Stops the run's clock and those of the runs around it: a person may take as long as it takes."""
+        with contextlib.ExitStack() as stack:
+            for clock in self._clocks():
+                stack.enter_context(clock.stopped())
+            yield
 
     def answer(self, text: str, source: str, question_id: str | None = None) -> bool:
         """Answers the open question; `False` if there is none, or another one than `question_id`."""
@@ -199,17 +208,18 @@ def _prompt(question: str, choices: Sequence[str]) -> str:
     return f"{visible(question)}{options}\n> "
 
 
-_WAITER_GRACE_SECONDS = 0.2
-"""A question may come before the caller of `run()` has begun to wait."""
+_LOOK_AGAIN_SECONDS = 0.2
 
 
 async def _input(prompt: str) -> str:
-    for seconds in (0.0, _WAITER_GRACE_SECONDS):
-        await asyncio.sleep(seconds)
+    """Asks in the thread that waits for a run; while nobody does, the terminal belongs to its prompt."""
+    while True:
         future = background.submit_to_waiting_thread(lambda: input(prompt))
         if future is not None:
             return await asyncio.wrap_future(future)
-    return await background.call_in_thread(lambda: input(prompt), "input")
+        if background.is_awaited():
+            return await background.call_in_thread(lambda: input(prompt), "input")
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
 def read_question(arguments: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -104,11 +104,11 @@ class Wait:
             try:
                 with self.user_code():
                     value = function()
-                future.set_result(value)
-            except BaseException as exc:
+            except Exception as exc:  # noqa: BLE001  # told to the one who awaits
                 future.set_exception(exc)
-                if not isinstance(exc, Exception):
-                    raise
+            else:
+                future.set_result(value)
+            # An interrupt goes on to the caller, who cancels the run, and with it whoever awaits the future.
 
     def abandon_submitted(self) -> None:
         """Cancels what was submitted and not called."""
@@ -178,6 +178,7 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.is_closing = False
         self.loop = asyncio.new_event_loop()
         self.tool_slots = asyncio.Semaphore(MAX_TOOL_THREADS)
         self.thread = threading.Thread(target=self._run, name="aesop-loop", daemon=True)
@@ -206,6 +207,7 @@ class _LoopThread:
             self.loop.close()
 
     async def _wind_down(self) -> None:
+        self.is_closing = True
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -241,6 +243,16 @@ def at_close(closer: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def is_loop_thread() -> bool:
     """Whether the caller runs on the loop's thread, where waiting would stop everything."""
     return _current is not None and threading.current_thread() is _current.thread
+
+
+def is_closing() -> bool:
+    """Whether the process is ending and the loop is winding down."""
+    return _current is not None and _current.is_closing
+
+
+def is_awaited() -> bool:
+    """Whether some coroutine outside the loop's thread awaits a run."""
+    return bool(_awaiting)
 
 
 def call_soon(function: Callable[..., Any], *args: Any) -> None:
@@ -334,12 +346,24 @@ async def wait_for_async(latch: Latch) -> None:
         if is_loop_thread():
             await woken
             return
-        with _blocker().listening():
+        with _blocker().listening(), _counted_as_awaiting(latch):
             # The tick is what lets ■ end an awaiting cell: https://github.com/ipython/ipykernel/issues/881
             while not woken.done():
                 await asyncio.wait({woken}, timeout=TICK_SECONDS)
     finally:
         latch.forget(wake)
+
+
+_awaiting: list[Latch] = []
+
+
+@contextlib.contextmanager
+def _counted_as_awaiting(latch: Latch) -> Iterator[None]:
+    _awaiting.append(latch)
+    try:
+        yield
+    finally:
+        _awaiting.remove(latch)
 
 
 def wait_on_callers_loop(latch: Latch) -> None:
@@ -400,7 +424,11 @@ async def call_in_thread(function: Callable[[], T], name: str) -> T:
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(deliver, value, error)
 
-    threading.Thread(target=work, name=f"aesop-tool {name}", daemon=True).start()
+    try:
+        threading.Thread(target=work, name=f"aesop-tool {name}", daemon=True).start()
+    except RuntimeError:  # no more threads
+        place.give_back()
+        raise
     try:
         value, error = await future
     except asyncio.CancelledError:

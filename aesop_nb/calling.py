@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,6 +12,7 @@ from . import background
 from . import events as ev
 from .asking import TALK_TO_USER, read_question
 from .errors import LimitExceeded, ToolFailed
+from .texts import shorten
 from .tools import ArgumentsInvalid, Tool, read_arguments, unknown_tool_text
 from .values import json_value, model_text, value_text
 
@@ -23,6 +25,10 @@ MAX_CALLS_A_TURN = 64
 
 
 _Maker: TypeAlias = Callable[[], Coroutine[Any, Any, str]]
+
+
+MAX_REFUSAL_CHARACTERS = 4_000
+"""What the model is told of a call that cannot be made; its own words may be in it."""
 
 
 class Caller:
@@ -76,14 +82,15 @@ class Caller:
                     )
                 makers[call.call_id] = self._prepare(call, tools, interview, offered, turn)
             except ArgumentsInvalid as exc:
-                refused[call.call_id] = f"Error: {exc}"
+                error = shorten(str(exc), MAX_REFUSAL_CHARACTERS)
+                refused[call.call_id] = f"Error: {error}"
                 self._add(
                     ev.ToolFailed(
                         turn=turn,
                         call_id=call.call_id,
                         tool=call.tool,
                         arguments=call.arguments,
-                        error=str(exc),
+                        error=error,
                     )
                 )
         self._count(sum(call.tool != TALK_TO_USER.name for call in calls))
@@ -132,8 +139,7 @@ class Caller:
         timer = asyncio.timeout(limit)
         try:
             async with timer:
-                value = await self._run(called, tool, checked)
-            output = value_text(value)
+                output = await self._run(called, tool, checked)
         except BaseException as exc:  # the one place where a tool's failure is caught
             if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
                 raise
@@ -158,26 +164,30 @@ class Caller:
                 duration_seconds=time.monotonic() - begun,
             )
         )
-        return model_text(value)
+        return model_text(output)
 
-    async def _run(self, call: ev.ToolCalled, tool: Tool, arguments: dict[str, Any]) -> Any:
+    async def _run(self, call: ev.ToolCalled, tool: Tool, arguments: dict[str, Any]) -> str:
+        """Gives what the tool gives as text; the text of a large value is made off the loop, in a thread."""
         if not tool.is_async:
 
             def work() -> Any:
                 self.in_threads[call.call_id] = tool.name
                 try:
-                    return tool.function(**arguments)
+                    value = tool.use(arguments)
+                    return value if inspect.iscoroutine(value) else value_text(value)
                 finally:
                     self.in_threads.pop(call.call_id, None)
 
-            value = await background.call_in_thread(work, tool.name)
-            if asyncio.iscoroutine(value):  # a `def` that gives back a coroutine
-                value = await value
-            return value
+            given = await background.call_in_thread(work, tool.name)
+            return value_text(await given) if inspect.iscoroutine(given) else given
         if self._async_tools_loop is None:
-            return await tool.function(**arguments)
-        future = asyncio.run_coroutine_threadsafe(tool.function(**arguments), self._async_tools_loop)
-        return await asyncio.wrap_future(future)
+            value = await tool.use(arguments)
+        else:
+            future = asyncio.run_coroutine_threadsafe(tool.use(arguments), self._async_tools_loop)
+            value = await asyncio.wrap_future(future)
+        if value is None or isinstance(value, str | int | float):
+            return value_text(value)
+        return await background.call_in_thread(lambda: value_text(value), tool.name)
 
 
 def _is_being_cancelled() -> bool:

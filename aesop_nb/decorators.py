@@ -11,7 +11,7 @@ from .config import TaskConfig, settings
 from .errors import UsageError
 from .results import ResultType
 from .tasks import MemoryScope, Task
-from .texts import humanize
+from .texts import humanize, nearest
 
 if TYPE_CHECKING:
     from .agents import Agent, Policy
@@ -131,6 +131,7 @@ class TaskFunction(Generic[P, R]):
         return context
 
 
+_OPTIONS = (*inspect.signature(Task).parameters, "lazy")
 _NOT_THE_TASKS = frozenset(
     {"name", "objective", "instructions", "context", "result_type", "result_validator"}
 )
@@ -149,7 +150,7 @@ def task(
     result_validator: Callable[[Any], Any] | None = None,
     agents: Iterable[Agent] | Agent | None = None,
     agent_policy: Policy = "suited",
-    tools: Sequence[Callable[..., Any] | Tool] = (),
+    tools: Sequence[Callable[..., Any] | Tool] | Callable[..., Any] = (),
     user_access: bool | None = None,
     interactive: bool | None = None,
     default_answer: str | None = None,
@@ -187,6 +188,8 @@ def task(
     Raises:
         UsageError: If an option or the return annotation does not fit; the message names it.
     """
+    if unknown := [option for option in options if option not in _OPTIONS]:
+        raise UsageError(f"@task has no option {unknown[0]!r}.{nearest(unknown[0], _OPTIONS)}")
     options["result_type"] = result_type
 
     def decorate(decorated: Callable[..., Any]) -> TaskFunction[..., Any]:

@@ -14,7 +14,7 @@ from .calling import Caller
 from .clocks import RunClock
 from .config import settings
 from .engine import Attempt, Brief, drive
-from .errors import LimitExceeded
+from .errors import LimitExceeded, TaskFailed
 
 if TYPE_CHECKING:
     from .runlogs import RunLog
@@ -25,11 +25,15 @@ STOP_GRACE_SECONDS = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Endings:
-    """What writes down how a run ended; one of them is called, once."""
+    """What writes down how a run ended; one of them is called, once.
+
+    `lost` stands in where one of the others raises, and uses nothing of the person's.
+    """
 
     completed: Callable[[Any], None]
     failed: Callable[[BaseException], None]
     cancelled: Callable[[str], None]
+    lost: Callable[[BaseException], None]
 
 
 class Driver:
@@ -51,6 +55,7 @@ class Driver:
         with_upstream_results: Callable[[Brief], Awaitable[tuple[Brief, Exception | None]]],
         add: Callable[[ev.Event], None],
         is_watched: Callable[[], bool],
+        clocks: Callable[[], list[RunClock]],
     ) -> None:
         self.parked = background.Latch()
         self._brief = brief
@@ -62,6 +67,7 @@ class Driver:
         self._with_upstream_results = with_upstream_results
         self._add = add
         self._is_watched = is_watched
+        self._clocks = clocks
         self._attempt: Attempt | None = None
         self._clock: RunClock | None = None
         self._interview: Interview | None = None
@@ -85,7 +91,7 @@ class Driver:
 
     def request_cancel(self, reason: str) -> None:
         """Stops the run as cancelled; does nothing if it has ended or is being stopped."""
-        if self._log.status.is_final or self._stop is not None:
+        if self._log.status.is_final or self._stop is not None or self.is_completed:
             return
         self._add(ev.CancelRequested(reason=reason))
         self._halt(lambda: self._endings.cancelled(reason))
@@ -93,6 +99,16 @@ class Driver:
     def take_answer(self, text: str, source: str, question_id: str | None) -> bool:
         """Answers the open question; `False` if there is none, or another one than `question_id`."""
         return self._interview is not None and self._interview.answer(text, source, question_id)
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether there is a result, which a cancel no longer takes away."""
+        return self._attempt is not None and self._attempt.is_completed
+
+    @property
+    def clock(self) -> RunClock | None:
+        """The run's clock, once it has begun."""
+        return self._clock
 
     def busy_tools(self) -> list[str]:
         """The synchronous tools that are working now."""
@@ -120,7 +136,7 @@ class Driver:
             given=self._given.fresh(),
             default=self._brief.default_answer,
             audience=self._audience,
-            clock=self._clock,
+            clocks=self._clocks,
             add=self._add,
         )
         self._caller = Caller(
@@ -145,12 +161,27 @@ class Driver:
         elif self._stop is not None:
             self._stop()
         elif body.cancelled():
-            self._endings.cancelled("the process is ending")
+            self._write_end(self._cancelled_itself)
         elif (error := body.exception()) is not None:
-            self._endings.failed(error)
+            self._write_end(lambda: self._endings.failed(error))
         elif self._attempt is not None and self._attempt.is_completed:
-            self._endings.completed(self._attempt.result)
+            result = self._attempt.result
+            self._write_end(lambda: self._endings.completed(result))
         self.parked.set()
+
+    def _cancelled_itself(self) -> None:
+        if background.is_closing():
+            self._endings.cancelled("the process is ending")
+        else:
+            self._endings.failed(TaskFailed(f"{self._brief.name}: a CancelledError was raised inside it."))
+
+    def _write_end(self, write: Callable[[], None]) -> None:
+        """Writes the end; whatever happens meanwhile, the run does end, or its callers would wait for ever."""
+        try:
+            write()
+        except BaseException as exc:  # noqa: BLE001  # a result, an error or an input of the person's may raise
+            if not self._log.status.is_final:
+                self._endings.lost(exc)
 
     def _time_is_up(self) -> None:
         limit = self._brief.config.max_duration_seconds
@@ -166,7 +197,7 @@ class Driver:
 
         def once() -> None:
             if not self._log.status.is_final:
-                stop()
+                self._write_end(stop)
                 self.parked.set()
 
         self._stop = once

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from . import background, scopes
 from . import events as ev
 from .agents import Agent, Policy, begin_turn, end_turn, until_a_turn_ends
 from .asking import TALK_TO_USER, Interview
@@ -18,13 +19,17 @@ from .results import ResultMismatch, ResultType
 from .sending import send
 from .streaming import DeltaBuffer
 from .suiting import suited_agent
-from .texts import clean_text, one_line
+from .texts import clean_text, one_line, shorten
 from .tools import ArgumentsInvalid, Tool, collect_tools, read_arguments
+from .values import label
 
 if TYPE_CHECKING:
     from .calling import Caller
     from .clocks import RunClock
     from .config import TaskConfig
+
+MAX_REASON_CHARACTERS = 4_000
+"""What is kept of the words with which a model gives a task up."""
 
 MAX_CORRECTIONS = 2
 """How often in a row a model may hand in unusable calls, and how often a result that does not fit."""
@@ -52,6 +57,23 @@ class Brief:
     user_access: bool
     default_answer: str | None
     config: TaskConfig
+
+    def created(self, parent_run_id: str | None) -> ev.RunCreated:
+        """Gives the first event of a run of this task."""
+        models = [self.model_of(agent) for agent in self.agents]
+        return ev.RunCreated(
+            task=self.name,
+            objective=self.objective,
+            instructions=self.instructions,
+            inputs={name: label(value) for name, value in self.context.items()},
+            result_type=self.result.label,
+            model=", ".join(dict.fromkeys(model.name for model in models)),
+            is_rehearsal=any(model.is_rehearsal for model in models),
+            agents=[agent.name for agent in self.agents],
+            tools=[tool.name for tool in self.tools],
+            limits=self.config.given(),
+            parent_run_id=parent_run_id,
+        )
 
 
 class Attempt:
@@ -99,7 +121,10 @@ class Attempt:
         """
         self._check_limits()
         agent = await self._next_agent()
-        begin_turn(agent)
+        around = scopes.held_agents.get()
+        if agent not in around:  # a task inside a tool must not wait for the turn it is part of
+            begin_turn(agent)
+        inside = scopes.held_agents.set(around | {agent})
         try:
             self._turn += 1
             model = self._brief.model_of(agent)
@@ -109,7 +134,9 @@ class Attempt:
             self.messages += [reply.message(), *results]
             self._add(ev.TurnEnded(turn=self._turn))
         finally:
-            end_turn(agent)
+            scopes.held_agents.reset(inside)
+            if agent not in around:
+                end_turn(agent)
 
     # Before a turn -----------------------------------------------------------------------------------
 
@@ -129,7 +156,8 @@ class Attempt:
     async def _next_agent(self) -> Agent:
         """One agent that is free and suits, by the task's policy."""
         agents = self._brief.agents
-        while not (free := [agent for agent in agents if agent.is_free]):
+        around = scopes.held_agents.get()
+        while not (free := [agent for agent in agents if agent.is_free or agent in around]):
             await until_a_turn_ends()
         policy = self._brief.policy
         chosen, reason, usage = free[0], "the only free one", ev.Usage()
@@ -165,7 +193,8 @@ class Attempt:
             chosen, reason = free[0], "the model picked nobody; the first free one"
         else:
             reason = "picked by the model as the best suited"
-        while not chosen.is_free:  # another run was quicker while the model thought
+        around = scopes.held_agents.get()
+        while not (chosen.is_free or chosen in around):  # another run was quicker while the model thought
             still_free = next((agent for agent in free if agent.is_free), None)
             if still_free is not None:
                 return still_free, f"{chosen.name} was picked and is busy now", reply.usage
@@ -239,14 +268,14 @@ class Attempt:
     async def _answer(self, reply: Reply, tools: Mapping[str, Tool]) -> list[Message]:
         """Does the calls of a reply, ordinary tools before those that finish; gives their results in order."""
         if not reply.tool_calls:
-            return self._take_text(reply.text)
+            return await self._take_text(reply.text)
         finishing = {spec.name for spec in self._brief.result.finish_tools()}
         asking = self._interview if self._may_ask else None
         ordinary = [call for call in reply.tool_calls if call.tool not in finishing]
         texts, all_fit = await self._caller.answer_all(ordinary, tools, asking, sorted(finishing), self._turn)
         for call in reply.tool_calls:
             if call.tool in finishing:
-                texts[call.call_id], fits = self._finish(call)
+                texts[call.call_id], fits = await self._finish(call)
                 all_fit = all_fit and fits
         self._bad_rounds = 0 if all_fit else self._bad_rounds + 1
         if self._bad_rounds > MAX_CORRECTIONS and not self.is_completed:
@@ -263,7 +292,7 @@ class Attempt:
     def _may_ask(self) -> bool:
         return self._brief.user_access or bool(self._agent and self._agent.user_access)
 
-    def _finish(self, call: ev.CallRequest) -> tuple[str, bool]:
+    async def _finish(self, call: ev.CallRequest) -> tuple[str, bool]:
         """Takes a `mark_successful` or `mark_failed`; gives what the model is told, and whether the call fit."""
         if self.is_completed:
             return "The task is completed already; this call changed nothing.", True
@@ -272,25 +301,31 @@ class Attempt:
         except ArgumentsInvalid as exc:
             return f"Error: {exc}. Call {call.tool} again.", False
         if call.tool == "mark_failed":
-            reason = str(arguments.get("reason") or "no reason given")
+            reason = shorten(str(arguments.get("reason") or "no reason given"), MAX_REASON_CHARACTERS)
             raise TaskFailed(f"{self._brief.name} failed: {reason}")
         try:
-            value = self._brief.result.check_arguments(arguments)
+            value = await self._checked(lambda: self._brief.result.check_arguments(arguments))
         except ResultMismatch as exc:
             return self._reject(str(exc), call.arguments), True
         self._complete(value)
         return "Completed.", True
 
-    def _take_text(self, text: str) -> list[Message]:
+    async def _take_text(self, text: str) -> list[Message]:
         """Takes a reply without calls as the result, or tells the model what is missing."""
         try:
             if not text.strip():
                 raise ResultMismatch("the reply was empty")
-            value = self._brief.result.check_text(text)
+            value = await self._checked(lambda: self._brief.result.check_text(text))
         except ResultMismatch as exc:
             return [UserMessage(text=self._reject(str(exc), text))]
         self._complete(value)
         return []
+
+    async def _checked(self, check: Callable[[], Any]) -> Any:
+        """Checks a result; a validator is the person's code, may take long and may run tasks of its own."""
+        if self._brief.result.validator is None:
+            return check()
+        return await background.call_in_thread(check, "result_validator")
 
     def _complete(self, value: Any) -> None:
         self.is_completed, self.result = True, value
@@ -336,6 +371,8 @@ def _refuse_partial(reply: Reply, name: str) -> None:
         raise ModelReplyInvalid(
             f"{name}: the reply was cut at the model's output limit. Ask for less, or raise max_output_tokens."
         )
+    if reply.refusal:
+        raise ModelReplyInvalid(f"{name}: the model refused: {one_line(reply.refusal, 300)}")
     if reply.finish_reason == "content_filter":
         raise ModelReplyInvalid(f"{name}: the service's content filter stopped the reply.")
 

@@ -25,15 +25,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .texts import shorten, visible
+
 if TYPE_CHECKING:
     from .running import Run
+
+_MAX_SHOWN_CHARACTERS = 4_000
 
 
 class _Short:
     """Shows in a notebook as one line instead of a traceback, still fails the cell."""
 
     def _render_traceback_(self) -> list[str]:
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {visible(shorten(str(self), _MAX_SHOWN_CHARACTERS))}"]
 
 
 class AesopError(_Short, Exception):

@@ -63,6 +63,26 @@ class Step:
 
 
 @dataclass(slots=True)
+class _Draft:
+    """A tool call that is being written, in the pieces that have arrived."""
+
+    turn: int
+    started_at: datetime
+    tool: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+
+    def step(self) -> Step:
+        return Step(
+            call_id="",
+            tool="".join(self.tool),
+            turn=self.turn,
+            arguments="".join(self.arguments),
+            state="writing",
+            started_at=self.started_at,
+        )
+
+
+@dataclass(slots=True)
 class Exchange:
     """One question to the person, and the answer if there is one."""
 
@@ -81,7 +101,6 @@ class RunLog:
 
     Attributes:
         created: The first event, which describes the task.
-        text: The text of the current or last reply, as far as it has arrived.
         steps: The tool calls, in the order they were called.
         exchanges: The conversation with the person.
         error: The final event of a failed or cancelled run.
@@ -92,8 +111,6 @@ class RunLog:
     status: Status = Status.PENDING
     turn: int = 0
     agent: str = ""
-    text: str = ""
-    writing: dict[int, Step] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -107,6 +124,9 @@ class RunLog:
     result_text: str = ""
     error: ev.RunFailed | ev.RunCancelled | None = None
     _by_call: dict[str, Step] = field(default_factory=dict)
+    # In pieces, as adding each to the text before it would copy all of it every time.
+    _text: list[str] = field(default_factory=list)
+    _drafts: dict[int, _Draft] = field(default_factory=dict)
 
     @classmethod
     def of(cls, events: Iterable[ev.Event]) -> RunLog:
@@ -127,6 +147,16 @@ class RunLog:
         return self.created.task if self.created else ""
 
     @property
+    def text(self) -> str:
+        """The text of the current or last reply, as far as it has arrived."""
+        return "".join(self._text)
+
+    @property
+    def writing(self) -> dict[int, Step]:
+        """The tool calls that are being written, by their place in the reply."""
+        return {index: draft.step() for index, draft in list(self._drafts.items())}
+
+    @property
     def question(self) -> Exchange | None:
         """The question that waits for an answer, if any."""
         last = self.exchanges[-1] if self.exchanges else None
@@ -145,9 +175,10 @@ class RunLog:
             return f"calling {', '.join(running[:3])}{' …' if len(running) > 3 else ''}"
         if self.retrying:
             return f"sending again after {self.retrying.error}"
-        if self.writing:
-            return f"writing a call of {next(reversed(self.writing.values())).tool or 'a tool'}"
-        return "writing" if self.text else "thinking" if self.turn else "starting"
+        # The list is made in one step; the loop's thread may change the dictionary meanwhile.
+        if drafts := list(self._drafts.values()):
+            return f"writing a call of {''.join(drafts[-1].tool) or 'a tool'}"
+        return "writing" if self._text else "thinking" if self.turn else "starting"
 
     def duration_seconds(self, now: datetime) -> float:
         """Seconds from the start to the end, or to `now`; 0 before the start."""
@@ -190,25 +221,22 @@ def _agent_chosen(log: RunLog, event: ev.AgentChosen) -> None:
 
 
 def _turn_started(log: RunLog, event: ev.TurnStarted) -> None:
-    log.turn, log.agent, log.text = event.turn, event.agent or log.agent, ""
-    log.writing.clear()
+    log.turn, log.agent = event.turn, event.agent or log.agent
+    log._text, log._drafts = [], {}
 
 
 def _text_streamed(log: RunLog, event: ev.TextStreamed) -> None:
     if event.restarted:
-        log.text = ""
-        log.writing.clear()
-    log.text += event.text
+        log._text, log._drafts = [], {}
+    if event.text:
+        log._text.append(event.text)
     log.retrying = None
 
 
 def _call_streamed(log: RunLog, event: ev.ToolCallStreamed) -> None:
-    step = log.writing.setdefault(
-        event.index,
-        Step(call_id="", tool="", turn=event.turn, arguments="", state="writing", started_at=event.at),
-    )
-    step.tool += event.tool
-    step.arguments = f"{step.arguments}{event.arguments}"
+    draft = log._drafts.setdefault(event.index, _Draft(event.turn, event.at))
+    draft.tool.append(event.tool)
+    draft.arguments.append(event.arguments)
     log.retrying = None
 
 
@@ -218,9 +246,9 @@ def _send_failed(log: RunLog, event: ev.SendFailed) -> None:
 
 
 def _replied(log: RunLog, event: ev.ModelReplied) -> None:
-    log.text, log.retrying = event.text, None
+    log._text, log._drafts = [event.text] if event.text else [], {}
+    log.retrying = None
     log.usage += event.usage
-    log.writing.clear()
 
 
 def _tool_called(log: RunLog, event: ev.ToolCalled) -> None:
@@ -281,7 +309,7 @@ def _cancelled(log: RunLog, event: ev.RunCancelled) -> None:
 
 def _stop(log: RunLog, event: ev.RunFailed | ev.RunCancelled) -> None:
     log.ended_at, log.error = event.at, event
-    log.writing.clear()
+    log._drafts = {}
     for step in log.steps:
         if step.state == "running":
             step.state, step.error = "failed", "stopped with the run"

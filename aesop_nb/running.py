@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 
 from . import background, scopes
 from . import events as ev
+from .announcing import announce_rehearsal
 from .calling import error_text
 from .driving import Driver, Endings
 from .errors import (
@@ -29,12 +30,13 @@ from .models.openai_client import close_clients
 from .runlogs import RunLog, Status
 from .sessions import remember
 from .texts import clean_text, nearest
-from .values import is_frame, label
+from .values import is_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .asking import Audience, GivenAnswers
+    from .clocks import RunClock
     from .engine import Brief
     from .tasks import Task
 
@@ -68,6 +70,8 @@ class Run(Generic[T]):
         task: What it is an attempt at.
         log: Where it stands: the fold of its events.
         children: Runs started by its tools; they end with it.
+        is_on_demand: Whether it was started only because other tasks need its result.
+        needed_by: How many of them wait for it.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Run(Generic[T]):
         self.task = task
         self.log = RunLog()
         self.children: list[Run[Any]] = []
+        self.is_on_demand = False
+        self.needed_by = 0
         self.audience = audience
         self._brief = brief
         self._given = given
@@ -95,18 +101,21 @@ class Run(Generic[T]):
         self._driver = Driver(
             brief,
             self.log,
-            Endings(completed=self._completed, failed=self._failed, cancelled=self._cancelled),
+            Endings(
+                completed=self._completed, failed=self._failed, cancelled=self._cancelled, lost=self._lost
+            ),
             given=given,
             audience=audience,
             async_tools_loop=async_tools_loop,
             with_upstream_results=task.with_upstream_results,
             add=self._add,
             is_watched=self._is_watched,
+            clocks=self._clocks,
         )
         self._error: BaseException | None = None
         self._result: T | None = None
         self._parent: Run[Any] | None = scopes.parent_run.get()
-        self._add(self._description())
+        self._add(brief.created(self._parent.id if self._parent else None))
 
     # What it says ------------------------------------------------------------------------------------
 
@@ -219,9 +228,8 @@ class Run(Generic[T]):
             RunStateError: If no question, or another one, is open.
         """
         taken: Future[bool] = Future()
-        background.call_soon(
-            lambda: taken.set_result(self._driver.take_answer(str(text), source, question_id))
-        )
+        said = clean_text(str(text))
+        background.call_soon(lambda: taken.set_result(self._driver.take_answer(said, source, question_id)))
         if background.is_loop_thread():
             return  # a handler of the run's own events: what it says is taken right after it returns
         if not taken.result():
@@ -313,7 +321,7 @@ class Run(Generic[T]):
     def outcome(self) -> T:
         """Gives the result of a run that has ended, or raises what it ended with."""
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # else it grows with each time it is raised
         return cast("T", self._result)
 
     def _block(self, latch: background.Latch, timeout_seconds: float | None) -> None:
@@ -322,10 +330,14 @@ class Run(Generic[T]):
                 latch, timeout_seconds=timeout_seconds, on_interrupt=lambda: self.cancel("interrupted")
             )
         except KeyboardInterrupt:
-            self.cancel("interrupted")
-            raise RunInterrupted(f"{self._brief.name} was interrupted; {self._kept()}", run=self) from None
+            raise self.interrupted() from None
         if not reached:
             raise TimeoutError(f"Run {self.id!r} has not ended within {timeout_seconds} s; it goes on.")
+
+    def interrupted(self) -> RunInterrupted:
+        """Cancels the run and gives the error for the one who was waiting for it."""
+        self.cancel("interrupted")
+        return RunInterrupted(f"{self._brief.name} was interrupted; {self._kept()}", run=self)
 
     def _kept(self) -> str:
         done = sum(step.state == "done" for step in self.log.steps)
@@ -333,26 +345,39 @@ class Run(Generic[T]):
 
     # Life, on the loop's thread from here on ---------------------------------------------------------
 
-    def begin(self, *, once: bool = False) -> None:
-        """Has the loop take the run up, or go on with it after `run_once`; called by the task."""
+    def begin(self, *, once: bool = False) -> background.Latch:
+        """Has the loop take the run up, or go on with it after `run_once`; called by the task.
+
+        Returns:
+            A latch that is set when the run stands again: after its turn, or at its end.
+        """
         if not self._is_begun:
             self._is_begun = True
+            self.task.runs.append(self)
             remember(self)
             if self._parent is not None:
                 self._parent.children.append(self)
             for hook in _start_hooks:
                 self._guard(hook, self)
+            if self.is_rehearsal:
+                announce_rehearsal()
             if self._parent is not None and self._parent.status.is_final:
                 self.cancel(f"its parent {self._parent.id} ended")  # a tool that was left behind goes on
-        background.call_soon(self._drive, self._driver.unpark(), once)
+        parked = self._driver.unpark()
+        background.call_soon(self._drive, parked, once)
+        return parked
 
     def _drive(self, parked: background.Latch, once: bool) -> None:
         scopes.parent_run.set(self)
         self._driver.begin(parked, once=once)
 
-    def park(self) -> None:
-        """Waits until the turn that `begin(once=True)` asked for is over."""
-        self._block(self._driver.parked, None)
+    def park(self, parked: background.Latch) -> None:
+        """Waits for the latch that `begin(once=True)` gave."""
+        self._block(parked, None)
+
+    async def parked_or_ended(self) -> None:
+        """Awaits that nothing drives the run any more."""
+        await background.wait_for_async(self._driver.parked)
 
     @property
     def is_parked(self) -> bool:
@@ -364,11 +389,11 @@ class Run(Generic[T]):
         try:
             background.wait_on_callers_loop(self._ended)
         except KeyboardInterrupt:
-            self.cancel("interrupted")
-            raise RunInterrupted(f"{self._brief.name} was interrupted; {self._kept()}", run=self) from None
+            raise self.interrupted() from None
 
     def _completed(self, result: Any) -> None:
         if is_frame(result):
+            result = result.copy(deep=False)  # a validator may give one frame to several runs
             result.attrs["aesop"] = self._attributes()
         self._result = result
         kind = self._brief.result
@@ -399,6 +424,15 @@ class Run(Generic[T]):
             )
         )
 
+    def _lost(self, cause: BaseException) -> None:
+        """Ends the run as failed where even that could not be written down in the usual way."""
+        _LOGGER.error("the end of run %s could not be written", self.id, exc_info=cause)
+        message = f"{self._brief.name}: its end could not be written down ({type(cause).__name__})."
+        self._error = TaskFailed(message, run=self)
+        if self.status is Status.PENDING:
+            self._add(ev.RunStarted())
+        self._add(ev.RunFailed(error="TaskFailed", message=message))
+
     def _unexpected(self, error: BaseException) -> TaskFailed:
         _LOGGER.error("run %s ended with an unexpected error", self.id, exc_info=error)
         failure = TaskFailed(clean_text(f"{self._brief.name}: {error_text(error)}"))
@@ -412,27 +446,15 @@ class Run(Generic[T]):
     def _busy_tools(self) -> list[str]:
         return self._driver.busy_tools()
 
+    def _clocks(self) -> list[RunClock]:
+        """The clocks of this run and of those around it."""
+        clock, around = self._driver.clock, self._parent._clocks() if self._parent else []
+        return around if clock is None else [clock, *around]
+
     def _is_watched(self) -> bool:
         return self._watchers > 0
 
     # Events ------------------------------------------------------------------------------------------
-
-    def _description(self) -> ev.RunCreated:
-        brief = self._brief
-        models = [brief.model_of(agent) for agent in brief.agents]
-        return ev.RunCreated(
-            task=brief.name,
-            objective=brief.objective,
-            instructions=brief.instructions,
-            inputs={name: label(value) for name, value in brief.context.items()},
-            result_type=brief.result.label,
-            model=", ".join(dict.fromkeys(model.name for model in models)),
-            is_rehearsal=any(model.is_rehearsal for model in models),
-            agents=[agent.name for agent in brief.agents],
-            tools=[tool.name for tool in brief.tools],
-            limits=brief.config.given(),
-            parent_run_id=self._parent.id if self._parent else None,
-        )
 
     def _add(self, event: ev.Event) -> None:
         """Writes one event; what comes after the end (a late tool, a late reply) is dropped."""

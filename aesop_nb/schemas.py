@@ -25,6 +25,7 @@ if typing.TYPE_CHECKING:
 
 _MAX_PROBLEMS = 8
 _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*")
+_ARRAYS = (("pandas", "Series"), ("pandas", "Index"), ("numpy", "ndarray"))
 _CLOCK_FORMATS = frozenset({"date", "date-time", "time"})
 _LAZY = (abc.Iterable, abc.Iterator, abc.Generator, typing.Iterable, typing.Iterator, typing.Generator)
 
@@ -81,7 +82,8 @@ def describe(annotation: Any) -> tuple[TypeAdapter[Any], dict[str, Any]]:
         adapter: TypeAdapter[Any] = TypeAdapter(_current(annotation))
         return adapter, adapter.json_schema(schema_generator=_ModelSchemas)
     except Exception as exc:
-        reason = one_line(str(exc).split("\n")[0], 240)
+        # What follows is advice on settings of pydantic's, which a caller cannot reach.
+        reason = one_line(str(exc).split("\n")[0].split(" Set `arbitrary_types_allowed")[0], 240)
         raise UsageError(
             f"{name} cannot be the type of a result: {reason} "
             "Use a pydantic model, a dataclass, or types that JSON can describe."
@@ -100,7 +102,25 @@ def _misuse(annotation: Any) -> str:
     origin = typing.get_origin(annotation) or annotation
     if any(origin is lazy for lazy in _LAZY):
         return "A result is whole before it is used: write list[…]."
-    return ""
+    if _is_array(origin):
+        return "Use pd.DataFrame for a table, or list[float] for a row of numbers."
+    return next(filter(None, map(_misuse_inside, typing.get_args(annotation))), "")
+
+
+def _misuse_inside(argument: Any) -> str:
+    origin = typing.get_origin(argument) or argument
+    if _is_array(origin):
+        return "Use list[float] for a row of numbers."
+    return (
+        ""
+        if origin is typing.Literal
+        else next(filter(None, map(_misuse_inside, typing.get_args(argument))), "")
+    )
+
+
+def _is_array(kind: Any) -> bool:
+    package = str(getattr(kind, "__module__", "")).split(".")[0]
+    return isinstance(kind, type) and (package, kind.__name__) in _ARRAYS
 
 
 def _current(annotation: Any) -> Any:

@@ -31,6 +31,9 @@ parent_task: ContextVar[Any] = ContextVar("aesop_parent_task", default=None)
 parent_run: ContextVar[Any] = ContextVar("aesop_parent_run", default=None)
 """The run inside which code is called, if any: a task that a tool starts is its child."""
 
+held_agents: ContextVar[frozenset[Agent]] = ContextVar("aesop_held_agents", default=frozenset())
+"""The agents whose turns surround this code: a task inside a tool may use them although they are busy."""
+
 _standing: ContextVar[tuple[str, ...]] = ContextVar("aesop_instructions", default=())
 
 

@@ -95,15 +95,17 @@ class _Limiter:
         self._places = asyncio.Semaphore(concurrent) if concurrent else None
         self._gap_seconds = 1.0 / per_second if per_second else 0.0
         self._next_at = 0.0
+        self._in_turn = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         async with self._places or contextlib.nullcontext():
             if self._gap_seconds:
-                now = time.monotonic()
-                at = max(now, self._next_at)
-                self._next_at = at + self._gap_seconds
-                await asyncio.sleep(at - now)
+                async with (
+                    self._in_turn
+                ):  # who is cancelled while waiting has taken nothing from the next one
+                    await asyncio.sleep(max(0.0, self._next_at - time.monotonic()))
+                    self._next_at = time.monotonic() + self._gap_seconds
             yield
 
 

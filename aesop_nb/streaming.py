@@ -22,9 +22,9 @@ class DeltaBuffer:
     def __init__(self, turn: int, add: Callable[[ev.Event], None]) -> None:
         self._turn = turn
         self._add = add
-        self._text = ""
+        self._text: list[str] = []
         self._restarted = False
-        self._calls: dict[int, tuple[str, str]] = {}
+        self._calls: dict[int, tuple[list[str], list[str]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def take(self, delta: Delta) -> None:
@@ -34,11 +34,12 @@ class DeltaBuffer:
             return
         if isinstance(delta, TextDelta):
             if delta.restarted:
-                self._text, self._restarted, self._calls = "", True, {}
-            self._text += delta.text
+                self._text, self._restarted, self._calls = [], True, {}
+            self._text.append(delta.text)
         elif isinstance(delta, ToolCallDelta):
-            tool, arguments = self._calls.get(delta.index, ("", ""))
-            self._calls[delta.index] = (tool + delta.tool, arguments + delta.arguments)
+            tool, arguments = self._calls.setdefault(delta.index, ([], []))
+            tool.append(delta.tool)
+            arguments.append(delta.arguments)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
 
@@ -47,14 +48,17 @@ class DeltaBuffer:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        if self._text or self._restarted:
-            text, restarted = clean_text(self._text), self._restarted
-            self._text, self._restarted = "", False
+        text, restarted = clean_text("".join(self._text)), self._restarted
+        self._text, self._restarted = [], False
+        if text or restarted:
             self._add(ev.TextStreamed(turn=self._turn, text=text, restarted=restarted))
         calls, self._calls = self._calls, {}
         for index, (tool, arguments) in calls.items():
             self._add(
                 ev.ToolCallStreamed(
-                    turn=self._turn, index=index, tool=clean_text(tool), arguments=clean_text(arguments)
+                    turn=self._turn,
+                    index=index,
+                    tool=clean_text("".join(tool)),
+                    arguments=clean_text("".join(arguments)),
                 )
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
@@ -14,7 +16,7 @@ from .agents import DEFAULT_AGENT, Agent, Policy, check_agents
 from .asking import AnswersGiven, GivenAnswers, find_audience
 from .config import TaskConfig
 from .engine import Brief
-from .errors import AesopError, TaskFailed, UpstreamFailed, UsageError
+from .errors import AesopError, RunInterrupted, TaskFailed, UpstreamFailed, UsageError
 from .models.choosing import choose_model
 from .results import ResultType
 from .runlogs import Status
@@ -26,6 +28,7 @@ from .upstream import find_inside, replace_inside
 if TYPE_CHECKING:
     from contextvars import Token
 
+    from .background import Latch
     from .models.transcript import Model
 
 T = TypeVar("T", default=Any)
@@ -121,6 +124,7 @@ class Task(Generic[T]):
         self._standing = scopes.standing_instructions()
         self._flow = scopes.flow_defaults.get()
         self._entered: list[Token[Any]] = []
+        self._lock = threading.RLock()
         self._check()
 
     def _check(self) -> None:
@@ -228,9 +232,8 @@ class Task(Generic[T]):
             UsageError: If the task cannot be run as it is; nothing was spent.
             ModelNotConfigured: If it needs a model that is not there.
         """
-        run = self._new_run(answers)
-        run.begin()
-        return run
+        with self._taking_up(answers, anew=True) as (run, _):
+            return run
 
     @overload
     def run(
@@ -271,37 +274,59 @@ class Task(Generic[T]):
         if loop not in (None, "caller"):
             raise UsageError(f"loop={loop!r} is neither None nor 'caller'.")
         background.refuse_loop_thread()
-        if loop == "caller":
-            run = self._new_run(answers, async_tools_loop=_running_loop())
-            run.begin()
-            run.wait_on_callers_loop()
-        else:
-            run = self._parked_run() or self._new_run(answers)
-            run.begin()
-            run.wait_for_end()
+        tools_loop = _running_loop() if loop == "caller" else None
+        with self._taking_up(answers, async_tools_loop=tools_loop) as (run, _):
+            if loop == "caller":
+                run.wait_on_callers_loop()
+            else:
+                run.wait_for_end()
         return run.outcome() if raise_on_failure else run.result
 
     async def run_async(
         self, *, answers: AnswersGiven | None = None, raise_on_failure: bool = True
     ) -> T | None:
         """Runs the task and gives its result, awaited on any event loop; otherwise like `run`."""
-        run = self._parked_run() or self._new_run(answers)
-        run.begin()
-        await run.until_end()
+        with self._taking_up(answers) as (run, _):
+            await run.until_end()
         return run.outcome() if raise_on_failure else run.result
 
     def run_once(self, *, answers: AnswersGiven | None = None) -> Run[T]:
         """Takes one turn of the model with its tool calls and gives the run, still running or ended."""
         background.refuse_loop_thread()
-        run = self._parked_run() or self._new_run(answers)
-        run.begin(once=True)
-        run.park()
+        with self._taking_up(answers, once=True) as (run, parked):
+            run.park(parked)
         return run
 
     def cancel(self) -> None:
         """Cancels the latest run; does nothing if there is none or it has ended."""
         if self.runs:
             self.runs[-1].cancel()
+
+    @contextlib.contextmanager
+    def _taking_up(
+        self,
+        answers: AnswersGiven | GivenAnswers | None,
+        *,
+        once: bool = False,
+        anew: bool = False,
+        async_tools_loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Iterator[tuple[Run[T], Latch]]:
+        """Gives a run that was begun or goes on, and the latch of `Run.begin`; an interrupt cancels the run."""
+        run = None
+        try:
+            with self._lock:  # two threads must not go on with one run
+                run = None if anew else self._parked_run()
+                if run is not None and answers is not None:
+                    raise UsageError(f"Run {run.id!r} goes on; answers= can only be given when one begins.")
+                run = run or self._new_run(answers, async_tools_loop=async_tools_loop)
+                parked = run.begin(once=once)
+            yield run, parked
+        except RunInterrupted:
+            raise
+        except KeyboardInterrupt:
+            if run is None:
+                raise
+            raise run.interrupted() from None
 
     def _parked_run(self) -> Run[T] | None:
         return self.runs[-1] if self.runs and self.runs[-1].is_parked else None
@@ -314,11 +339,9 @@ class Task(Generic[T]):
     ) -> Run[T]:
         given = answers if isinstance(answers, GivenAnswers) else GivenAnswers(answers)
         self._refuse_cycles((), set())
-        run = Run(
+        return Run(
             self, self._brief(), given=given, audience=find_audience(), async_tools_loop=async_tools_loop
         )
-        self.runs.append(run)
-        return run
 
     def _brief(self) -> Brief:
         agents = self.agents
@@ -366,29 +389,50 @@ class Task(Generic[T]):
         Called on the loop's thread.
         """
         runs: dict[Task[Any], Run[Any]] = {}
-        for task in self.upstream:
-            try:
-                runs[task] = task._upstream_run()
-            except AesopError as exc:
-                return brief, UpstreamFailed(f"{self.name} did not run: {task.name!r} before it: {exc}")
-        if not runs:
-            return brief, None
-        for run in runs.values():
-            await run.ended()
+        try:
+            for task in self.upstream:
+                try:
+                    runs[task] = task._upstream_run()
+                except AesopError as exc:
+                    return brief, UpstreamFailed(f"{self.name} did not run: {task.name!r} before it: {exc}")
+            for task, run in runs.items():
+                await task._until_upstream_ends(run)
+        finally:
+            for run in runs.values():
+                run.needed_by -= 1
+                if run.is_on_demand and not run.needed_by:
+                    run.cancel("nothing needs it any more")
         for task, run in runs.items():
             if run.status is not Status.COMPLETED:
                 cause = f"{run.status}: {run.error}"
-                return brief, UpstreamFailed(f"{self.name} did not run: {task.name!r} before it {cause}")
+                failure = UpstreamFailed(f"{self.name} did not run: {task.name!r} before it {cause}")
+                failure.__cause__ = run.error
+                return brief, failure
+        if not runs:
+            return brief, None
         results = replace_inside(self.context, Task, lambda task: runs[task].result)
         return replace(brief, context=results), None
 
     def _upstream_run(self) -> Run[T]:
-        if parked := self._parked_run():
-            parked.begin()
-            return parked
+        """Gives the run whose result is used, begun if need be; nobody's child, since several may need it."""
         if self.runs and (self.status is Status.COMPLETED or not self.status.is_final):
-            return self.runs[-1]
-        return self.start()
+            run = self.runs[-1]
+        else:
+            nobody = scopes.parent_run.set(None)
+            try:
+                run = self.start()
+            finally:
+                scopes.parent_run.reset(nobody)
+            run.is_on_demand = True
+        run.needed_by += 1
+        return run
+
+    async def _until_upstream_ends(self, run: Run[T]) -> None:
+        while not run.status.is_final:
+            with self._lock:
+                if run.is_parked:
+                    run.begin()
+            await run.parked_or_ended()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

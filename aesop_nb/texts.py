@@ -28,7 +28,10 @@ def visible(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_visible_character(character) for character in clean_text(text))
+    cleaned = clean_text(text)
+    shown = {character: _visible_character(character) for character in set(cleaned)}
+    hidden = "".join(character for character, escape in shown.items() if character != escape)
+    return re.sub(f"[{re.escape(hidden)}]", lambda found: shown[found[0]], cleaned) if hidden else cleaned
 
 
 def _visible_character(character: str) -> str:

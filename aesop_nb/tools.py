@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import itertools
 import json
+import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints, overload
@@ -26,6 +29,10 @@ RESERVED_NAMES = frozenset({"mark_successful", "mark_failed", "talk_to_user"})
 
 MAX_DEPTH = 100
 """How deeply a model may nest the arguments of a call; no function of a person's wants more."""
+
+
+MAX_ITEMS = 100_000
+"""How many items are taken from an iterator that a tool gives; it may have no end."""
 
 
 class ArgumentsInvalid(ValueError):
@@ -70,10 +77,27 @@ class Tool:
         """Calls the function itself."""
         return self.function(*args, **kwargs)
 
+    def use(self, arguments: Mapping[str, Any]) -> Any:
+        """Calls the function for a run: gives its value, or a coroutine of it if `is_async`.
+
+        The items of a generator, or of another iterator that a `def` gives, come as a list.
+
+        Raises:
+            ValueError: If there are more than `MAX_ITEMS` of them.
+        """
+        if self._gives_async_items:
+            return _all_async_items(self.function(**arguments))
+        value = self.function(**arguments)
+        return _all_items(value) if isinstance(value, Iterator) else value
+
     @functools.cached_property
     def is_async(self) -> bool:
         """Whether the function is `async def`."""
-        return inspect.iscoroutinefunction(_routine(self.function))
+        return self._gives_async_items or inspect.iscoroutinefunction(_routine(self.function))
+
+    @functools.cached_property
+    def _gives_async_items(self) -> bool:
+        return inspect.isasyncgenfunction(_routine(self.function))
 
     @functools.cached_property
     def _arguments(self) -> tuple[type[BaseModel], dict[str, Any]]:
@@ -99,6 +123,9 @@ class Tool:
             checked = self._arguments[0].model_validate(dict(arguments))
         except ValidationError as exc:
             raise ArgumentsInvalid(explain_mismatch(exc)) from exc
+        except Exception as exc:  # a validator of the user's that raises anything but ValueError
+            error = one_line("".join(traceback.format_exception_only(exc)), 200)
+            raise ArgumentsInvalid(f"the arguments could not be checked: {error}") from exc
         given = checked.model_fields_set
         return {
             str(info.alias): getattr(checked, field)
@@ -108,6 +135,27 @@ class Tool:
 
 
 _of_functions: WeakKeyDictionary[FunctionType, Tool] = WeakKeyDictionary()
+
+
+def _all_items(items: Iterator[Any]) -> list[Any]:
+    found = list(itertools.islice(items, MAX_ITEMS + 1))
+    if len(found) > MAX_ITEMS:
+        raise _too_many()
+    return found
+
+
+async def _all_async_items(items: AsyncGenerator[Any, None]) -> list[Any]:
+    found: list[Any] = []
+    async with contextlib.aclosing(items):
+        async for item in items:
+            if len(found) == MAX_ITEMS:
+                raise _too_many()
+            found.append(item)
+    return found
+
+
+def _too_many() -> ValueError:
+    return ValueError(f"more than {MAX_ITEMS:,} items came, and a tool can give no more; take fewer")
 
 
 def explain_mismatch(exc: ValidationError) -> str:
@@ -146,14 +194,14 @@ def _cleaned(value: Any, depth: int) -> Any:
     return value
 
 
-def collect_tools(*groups: Iterable[Callable[..., Any] | Tool]) -> tuple[Tool, ...]:
-    """Gives the tools of all groups, each name once.
+def collect_tools(*groups: Iterable[Callable[..., Any] | Tool] | Callable[..., Any]) -> tuple[Tool, ...]:
+    """Gives the tools of all groups, each name once; a function alone is a group of one.
 
     Raises:
-        UsageError: If two different tools have one name.
+        UsageError: If two different tools have one name, or something else than functions is given.
     """
     found: dict[str, Tool] = {}
-    for function in (function for group in groups for function in group):
+    for function in (function for group in groups for function in _group(group)):
         made = Tool.of(function)
         before = found.setdefault(made.name, made)
         if before is not made and before.function != made.function:
@@ -161,6 +209,14 @@ def collect_tools(*groups: Iterable[Callable[..., Any] | Tool]) -> tuple[Tool, .
                 f"Two different tools are named {made.name!r}. Give one another name: tool(f, name=…)."
             )
     return tuple(found.values())
+
+
+def _group(group: Any) -> Iterable[Any]:
+    if callable(group):
+        return (group,)
+    if isinstance(group, (str, bytes)) or not isinstance(group, Iterable):
+        raise UsageError(f"tools must be functions, for example tools=[search], not {group!r}.")
+    return group
 
 
 @overload

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+
 
 def find_inside(value: Any, wanted: type) -> Iterator[Any]:
     """Gives the objects of class `wanted` anywhere in lists, tuples, sets and dicts."""
     if isinstance(value, wanted):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from find_inside(item, wanted)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from find_inside(item, wanted)
+        return
+    items = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        return
+    if set(map(type, items)) <= _PLAIN:  # so that millions of numbers cost milliseconds
+        return
+    for item in items:
+        yield from find_inside(item, wanted)
 
 
 def replace_inside(value: Any, wanted: type, replacement: Callable[[Any], Any]) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
 import pytest
-from helping import event_types, eventually, last_text, offered, system_text
+from helping import event_types, eventually, last_text, offered, run_python, system_text
 
 from aesop_nb import Agent, LimitExceeded, Task, TaskConfig, TaskFailed, UsageError
 from aesop_nb import events as ev
@@ -231,6 +232,36 @@ def test_an_agent_is_free_again_after_a_turn_that_failed_or_was_cancelled() -> N
     run.cancel()
     run.wait_for_end(2)
     assert eventually(lambda: one.is_free)
+
+
+FORK = """
+import os, time, warnings
+from aesop_nb import Agent, Task
+from aesop_nb.testing import ScriptedModel
+
+warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of every fork beside a thread
+one = Agent(name="one", max_concurrent=1)
+run = Task("Wait", agents=one, model=ScriptedModel("late", delay_seconds=60)).start()
+until = time.monotonic() + 5
+while one.is_free and time.monotonic() < until:
+    time.sleep(0.005)
+pid = os.fork()
+if not pid:
+    try:
+        done = one.is_free and Task("Say", agents=one, model=ScriptedModel("done")).start().wait(5) == "done"
+        os._exit(0 if done else 1)
+    finally:
+        os._exit(2)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+assert not one.is_free
+run.cancel()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_after_a_fork_the_turns_of_the_parent_do_not_count() -> None:
+    done = run_python(FORK)
+    assert done.returncode == 0, done.stderr
 
 
 def test_at_no_time_does_an_agent_take_more_turns_than_it_may() -> None:

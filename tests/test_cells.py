@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import functools
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -245,6 +246,8 @@ def test_an_empty_body_is_an_error(body: str) -> None:
         ("--max-turns many", "--max-turns takes a whole number, not 'many'"),
         ("--max-turns 1.5", "--max-turns takes a whole number, not '1.5'"),
         ("--max-seconds soon", "--max-seconds takes a number, not 'soon'"),
+        ("-n it's", "An unbalanced quote is left open: it's"),
+        ("--type int", "no option '--type'. The type of the result is named by -r or --returns"),
         ("-t ,", "names nothing"),
         ("-r int -c a", "--returns and --columns exclude one another"),
         ("--bg --lazy", "--lazy and --bg exclude one another"),
@@ -379,6 +382,8 @@ def test_a_model_is_a_name_unless_a_variable_holds_one() -> None:
         ("-t xyz", r"There are: search"),
         ("-t year", "--tools: 'year' is an int, and a tool is a function"),
         ("-t search.foo", "'search' has no 'foo'"),
+        ("-t int", "'int' is a type. The type of the result is named by -r: -r int"),
+        ("-t list[int]", r"'list\[int\]' is a type. .* -r list\[int\]"),
         ("-a an", "--agents: there is no 'an' in this notebook. Did you mean 'ann'"),
         ("-a search", "--agents: 'search' is a function, not an Agent"),
         ("--max-turns 0", "--max-turns 0 does not fit"),
@@ -423,3 +428,16 @@ def test_asking_nothing_is_an_error(line: str) -> None:
 def test_an_option_behind_the_text_is_an_error() -> None:
     with pytest.raises(UsageError, match="Options stand before the text, and '--returns=int'"):
         Cell.read_line("How many --returns=int")
+
+
+@pytest.mark.parametrize("line", ["-i nope", "-i x=nope", "-r nope", "-t nope"])
+def test_what_the_shell_puts_into_the_notebook_is_not_suggested(line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        task(line, open=functools.wraps(open)(lambda: None), year=1999)
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_builtins_can_be_tools() -> None:
+    assert [tool.name for tool in task("-t round").tools] == ["round"]
+    with pytest.raises(UsageError, match="Tool 'sorted' takes 'iterable' by position only"):
+        task("-t sorted")

@@ -11,7 +11,17 @@ import pytest
 from helping import last_text
 from pydantic import BaseModel, Field
 
-from aesop_nb import Agent, Task, TaskConfig, TaskFunction, UsageError, settings, task, temporary_settings
+from aesop_nb import (
+    Agent,
+    Task,
+    TaskConfig,
+    TaskFunction,
+    UsageError,
+    settings,
+    task,
+    temporary_settings,
+    tool,
+)
 from aesop_nb.testing import ScriptedModel, call, result
 
 Positive = Annotated[int, Field(gt=0)]
@@ -227,6 +237,8 @@ def test_options_reach_the_task() -> None:
     [
         ({"agents": []}, "agents"),
         ({"tools": [3]}, "function"),
+        ({"tools": "len"}, "tools must be functions.*'len'"),
+        ({"tools": 3}, "tools must be functions.*3"),
         ({"memory_scope": "x"}, "memory_scope"),
         ({"config": 3}, "TaskConfig"),
         ({"result_type": []}, "choose"),
@@ -237,6 +249,32 @@ def test_a_wrong_option_is_an_error_at_the_definition(options: Any, message: str
 
         @task(**options)
         def f() -> str: ...  # type: ignore[empty-body]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tool": [len]}, "@task has no option 'tool'.*'tools'"),
+        ({"result_typ": int}, "'result_typ'.*'result_type'"),
+        ({"lasy": True}, "'lasy'.*'lazy'"),
+        ({"zzz": 1}, "'zzz'"),
+    ],
+)
+def test_an_unknown_option_is_an_error_before_anything_is_decorated(options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        task(**options)
+
+
+def test_one_function_is_taken_as_one_tool() -> None:
+    def search() -> None: ...
+
+    @task(tools=search)
+    def f() -> str: ...  # type: ignore[empty-body]
+
+    @task(tools=tool(search, name="look"))
+    def g() -> str: ...  # type: ignore[empty-body]
+
+    assert [[t.name for t in made.task().tools] for made in (f, g)] == [["search"], ["look"]]
 
 
 def test_what_is_no_function_is_refused() -> None:

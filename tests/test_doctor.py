@@ -15,7 +15,7 @@ def test_the_doctor_shows_no_part_of_a_secret(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AESOP_MODEL", "sk-sentinel-0123456789abcdef")
     text = doctor()
     assert "OPENAI_API_KEY is set" in text
-    assert "(from AESOP_MODEL) at https://llm.example:8443" in text
+    assert "(from AESOP_MODEL) at https://llm.example:8443/v1/…; not contacted" in text
     monkeypatch.setenv("OPENAI_BASE_URL", "https://user:sentinel@llm.example:8443/v1?key=sentinel")
     text += doctor()
     assert "none that can be used" in text
@@ -50,3 +50,10 @@ def test_the_doctor_warns_of_kernels_that_hang(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("aesop_nb.notebook.doctor.find_audience", lambda: "nobody")
     monkeypatch.setattr("aesop_nb.notebook.doctor.front_end", lambda: "widgets")
     assert "! kernel     ipykernel 7.2.0\n             → ipykernel 7.2.0 can hang in Run All" in doctor()
+
+
+def test_a_model_that_was_not_contacted_has_no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:11434/v1")
+    monkeypatch.setenv("AESOP_MODEL", "llama")
+    (line,) = [line for line in doctor().splitlines() if "llama" in line]
+    assert line == "· model      llama (from AESOP_MODEL) at http://localhost:11434/v1; not contacted"

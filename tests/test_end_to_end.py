@@ -12,7 +12,15 @@ import pytest
 from openai_server import Answer, Call, OpenAIServer, Script, asks, fails, says
 from pydantic import BaseModel
 
-from aesop_nb import LimitExceeded, ModelError, OpenAIModel, Task, TaskConfig, on_run_start, temporary_settings
+from aesop_nb import (
+    LimitExceeded,
+    ModelError,
+    OpenAIModel,
+    Task,
+    TaskConfig,
+    on_run_start,
+    temporary_settings,
+)
 
 Serve = Callable[[Script], OpenAIServer]
 WIRES = pytest.mark.parametrize("api", ["chat", "responses"])
@@ -66,14 +74,16 @@ def test_tool_calls_and_a_typed_result(openai_server: Serve, api: str) -> None:
 
 @WIRES
 def test_text_and_calls_are_streamed_over_all_turns(openai_server: Serve, api: str) -> None:
-    first = Answer(text="I look it up first.", calls=(Call(tool="search", arguments={"query": "ü€😀"}),), piece_bytes=3)
+    first = Answer(
+        text="I look it up first.", calls=(Call(tool="search", arguments={"query": "ü€😀"}),), piece_bytes=3
+    )
     server = openai_server([first, says("There are two of them.")])
     heard: list[object] = []
     task = Task("Find bakeries", tools=[search], model=model(server, api))
     with watching(heard.append):
         run = task.start()
     assert run.wait() == "There are two of them."
-    streamed = {turn: "" for turn in (1, 2)}
+    streamed = dict.fromkeys((1, 2), "")
     for event in run.events:
         if event.type == "text_streamed":
             streamed[event.turn] += event.text
@@ -145,3 +155,23 @@ def test_cancel_closes_the_connection(openai_server: Serve) -> None:
     assert run.status == "cancelled"
     assert time.monotonic() - began < 0.1
     assert server.wait_for_connections(0, 0.5)
+
+
+@WIRES
+def test_a_refusal_is_a_failure_in_the_models_own_words(openai_server: Serve, api: str) -> None:
+    server = openai_server([Answer(text=None, refusal="I will not write that.")])
+    with pytest.raises(ModelError, match=r"the model refused: I will not write that\."):
+        Task("Write", model=model(server, api)).run()
+    assert server.sends == 1
+
+
+def test_rows_of_a_generator_tool_reach_the_model_once_and_whole(openai_server: Serve) -> None:
+    def rows(count: int) -> Iterator[str]:
+        """Gives rows."""
+        yield from (f"row {number}" for number in range(count))
+
+    server = openai_server([asks("rows", {"count": 3}), says("done")])
+    task = Task("Read", tools=[rows], model=model(server))
+    assert task.run() == "done"
+    assert json.loads(server.requests[1].body["messages"][-1]["content"]) == ["row 0", "row 1", "row 2"]
+    assert task.runs[-1].tool_calls_df()["output"][0] == '["row 0","row 1","row 2"]'

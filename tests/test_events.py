@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
+import time
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -272,3 +275,39 @@ def test_streamed_pieces_add_up_and_a_restart_drops_them() -> None:
     assert log.current_action == "sending again after ModelUnavailable"
     log.apply(ev.ModelReplied(turn=1, text="whole thing"))
     assert (log.text, log.usage.requests) == ("whole thing", 1)
+
+
+def test_many_streamed_pieces_take_time_in_proportion() -> None:
+    pieces = 200_000
+    log = RunLog.of([ev.RunCreated(task="t", objective="o"), ev.RunStarted(), ev.TurnStarted(turn=1)])
+    text = ev.TextStreamed(turn=1, text="x" * 20)
+    call = ev.ToolCallStreamed(turn=1, index=0, tool="", arguments="y" * 20)
+    began = time.process_time()
+    for _ in range(pieces):
+        log.apply(text)
+        log.apply(call)
+    assert time.process_time() - began < 2
+    assert len(log.text) == len(log.writing[0].arguments) == 20 * pieces
+
+
+def test_the_current_action_can_be_read_while_calls_are_written() -> None:
+    """Another thread may add and drop calls between any two steps of the reader."""
+    log = RunLog.of([ev.RunCreated(task="t", objective="o"), ev.RunStarted(), ev.TurnStarted(turn=1)])
+    done = threading.Event()
+
+    def write() -> None:
+        for _ in range(20_000):
+            log.apply(ev.ToolCallStreamed(turn=1, index=0, tool="search", arguments=""))
+            log.apply(ev.TextStreamed(turn=1, text="", restarted=True))
+        done.set()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        writer = threading.Thread(target=write)
+        writer.start()
+        while not done.is_set():
+            assert log.current_action in ("writing a call of search", "writing a call of a tool", "thinking")
+        writer.join()
+    finally:
+        sys.setswitchinterval(interval)

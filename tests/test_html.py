@@ -500,3 +500,17 @@ def test_amounts_are_written_without_a_dollar_sign(cost: float, shown: str) -> N
 def test_limits_are_written_as_a_person_sets_them(limit: float, shown: str) -> None:
     text = text_of(html.header(log_of(created(), ev.RunStarted(), seconds=0), NOON, limit))
     assert f"0.0 s of {shown} · " in text
+
+
+def test_a_large_output_that_is_not_ascii_is_cut_before_it_is_made_visible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+
+    def visible(text: str) -> str:
+        read.append(len(text))
+        return text
+
+    monkeypatch.setattr(html, "visible", visible)
+    html.static_block(log_of(created(), *BEGUN, *search(output="é" * 1_000_000), ev.RunCompleted()))
+    assert max(read) < 10_000

@@ -31,7 +31,7 @@ LAYERS = [
         "engine",
         "background",
     },
-    {"driving", "sessions", "running", "upstream", "tasks"},
+    {"announcing", "driving", "sessions", "running", "upstream", "tasks"},
     {"decorators", "dtypes", "frames", "testing"},
     {"notebook"},
     {"__init__"},

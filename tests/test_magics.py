@@ -129,7 +129,7 @@ def test_unregistering_leaves_a_magic_of_that_name_that_is_not_ours(bare_shell: 
     assert bare_shell.find_cell_magic("aesop") is None
 
 
-@pytest.mark.parametrize("cell", ["%%aesop?", "%aesop?", "%aesop help"])
+@pytest.mark.parametrize("cell", ["%%aesop?", "%aesop?", "%aesop help", "%aesop -h", "%aesop ask --help"])
 def test_help_names_every_option_and_has_examples(nb: Notebook, cell: str) -> None:
     nb.run(cell)
     assert all(re.search(rf"(?<!\S){re.escape(flag)}\b", nb.printed) for flag in FLAGS)
@@ -472,3 +472,10 @@ def test_a_text_result_is_shown_as_it_reads(nb: Notebook) -> None:
     assert "One line.\nAnother\\x1b[2J line." in nb.printed
     assert nb["said"] == nb["_"] == "One line.\nAnother\x1b[2J line."
     assert type(nb["said"]) is str
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_a_cell_that_asks_for_help_gets_it_and_runs_nothing(nb: Notebook, flag: str) -> None:
+    nb.run(f"%%aesop {flag}\nGo.")
+    assert "--columns" in nb.printed
+    assert "Example" in nb.printed or "%%aesop" in nb.printed

@@ -39,7 +39,9 @@ def words(page: str) -> str:
 
 
 def page(notebook: nbformat.NotebookNode) -> str:
-    return words("\n".join(output.data.get("text/html", "") for output in outputs(notebook) if "data" in output))
+    return words(
+        "\n".join(output.data.get("text/html", "") for output in outputs(notebook) if "data" in output)
+    )
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ from aesop_nb.errors import ModelError, UsageError
 from aesop_nb.models.keys import Key
 from aesop_nb.models.openai_client import close_clients
 from aesop_nb.models.openai_model import OpenAIModel
-from aesop_nb.models.transcript import ModelRequest, SystemMessage
+from aesop_nb.models.transcript import ModelRequest, SystemMessage, TextDelta
 
 KEY = "sk-test-sentinel0123456789"
 BOTH_WIRES = pytest.mark.parametrize("api", ["chat", "responses"])
@@ -65,6 +65,61 @@ async def test_the_key_shows_nowhere(openai_server, caplog, api, answer, stream)
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     assert len(caplog.records) > 3
     assert not [text for text in seen if KEY in text or "sentinel" in text]
+
+
+@BOTH_WIRES
+@pytest.mark.parametrize("size", [1, 4, 7, 25])
+async def test_a_key_split_over_the_pieces_of_a_stream_is_shown_to_nobody(openai_server, api, size):
+    """In texts, arguments and names; what only looks like its beginning is shown in the end."""
+    beginning = KEY[:-1]
+    call = Call(tool="look", arguments=f'{{"q": "{KEY} {beginning}"}}')
+    script = [
+        Answer(text=f"It is {KEY}, s {beginning}", piece_characters=size),
+        Answer(text=None, calls=(call, call), piece_characters=size),
+        Answer(text=f"ends with {beginning}", calls=(Call(tool=KEY, arguments=beginning),), piece_bytes=size),
+    ]
+    server = openai_server(script)
+    model = OpenAIModel("gpt-test", base_url=server.url, api_key=KEY, api=api)
+    texts, arguments, tools = [], [{}, {}, {}], []
+    for number in range(len(script)):
+        text = ""
+        deltas = []
+        reply = await model.reply(request(stream=True), deltas.append)
+        for delta in deltas:
+            if isinstance(delta, TextDelta):
+                text += delta.text
+            else:
+                pieces = arguments[number]
+                pieces[delta.index] = pieces.get(delta.index, "") + delta.arguments
+                tools.append(delta.tool)
+        assert text == reply.text
+        assert list(arguments[number].values()) == [made.arguments for made in reply.tool_calls]
+        texts.append(text)
+    shown = f'{{"q": "[key] {beginning}"}}'
+    assert texts == [f"It is [key], s {beginning}", "", f"ends with {beginning}"]
+    assert arguments == [{}, {0: shown, 1: shown}, {0: beginning}]
+    assert sorted(set(tools)) == ["", "[key]", "look"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": ""},
+        {"api": "x"},
+        {"base_url": "ftp://x"},
+        {"parameters": {"model": 1}},
+        {"api_key": KEY + " é"},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_an_error_of_the_constructor_shows_no_key_in_a_traceback_with_variables(arguments):
+    """The frame that calls is the caller's own; from the constructor's on, nothing shows the key."""
+    with pytest.raises(UsageError) as caught:
+        OpenAIModel(**{"name": "m", "base_url": "http://x/v1", "api_key": KEY, **arguments})
+    ours = caught.value.__traceback__.tb_next
+    shown = [value for frame, _ in traceback.walk_tb(ours) for value in frame.f_locals.values()]
+    assert "http://x/v1" in shown or "base_url" in arguments
+    assert not [value for value in shown if isinstance(value, str) and "sentinel" in value]
 
 
 def test_a_key_shows_only_whether_it_is_set():

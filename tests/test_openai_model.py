@@ -254,6 +254,24 @@ async def test_a_refusal_is_filtered_text(openai_server, api):
 
 
 @BOTH_WIRES
+async def test_a_refusals_own_words_are_kept_apart(openai_server, api):
+    script = [Answer(text=None, refusal=f"I can't say {KEY}."), says("Fine.")]
+    server = openai_server(script)
+    model = OpenAIModel("gpt-test", base_url=server.url, api_key=KEY, api=api)
+    replies = [await model.reply(request(), lambda delta: None) for _ in script]
+    assert [reply.refusal for reply in replies] == ["I can't say [key].", ""]
+
+
+async def test_a_streamed_refusal_is_put_together(openai_server):
+    deltas = [{"refusal": "I can't "}, {"refusal": "help, sk-test"}, {"refusal": "-sentinel"}]
+    chunks = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    body = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
+    reply, _ = await reply_of(openai_server, sends(body, content_type="text/event-stream"), stream=True)
+    assert (reply.refusal, reply.finish_reason) == ("I can't help, sk-test-sentinel", "content_filter")
+
+
+@BOTH_WIRES
 async def test_a_sloppy_plain_reply_is_enough(openai_server, api):
     answer = asks("search", {"q": "x"}, without=("id", "usage", "finish_reason", "content_type"))
     reply, _ = await reply_of(openai_server, [answer], api=api)
@@ -289,6 +307,23 @@ async def test_streamed_calls_that_all_have_index_0_stay_apart(openai_server):
     answer = sends(data.encode(), content_type="text/event-stream")
     reply, _ = await reply_of(openai_server, [answer], stream=True)
     assert [call.arguments for call in reply.tool_calls] == ['{"q": 1}', '{"q": 2}']
+
+
+async def test_pieces_of_calls_that_are_alike_name_their_own_call(openai_server):
+    """The same tool twice, with the same id or none, and pieces that take turns."""
+    calls = [
+        {"index": number, "id": None, "function": {"name": name, "arguments": piece}}
+        for name, piece in [("search", ""), (None, "{}")]
+        for number in (0, 1)
+    ]
+    chunks = [{"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]} for call in calls]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    body = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
+    deltas = []
+    answer = sends(body + b"data: [DONE]\n\n", content_type="text/event-stream")
+    reply, _ = await reply_of(openai_server, [answer], stream=True, deltas=deltas)
+    assert [(delta.index, delta.arguments) for delta in deltas] == [(0, ""), (1, ""), (0, "{}"), (1, "{}")]
+    assert len(reply.tool_calls) == 2
 
 
 async def test_reasoning_content_is_not_text(openai_server):

@@ -11,6 +11,8 @@ import pydantic as pyd
 import pytest
 from rehearsing import rehearse, reply_to, request_for
 
+from aesop_nb.errors import ModelNotConfigured
+from aesop_nb.models.choosing import choose_model
 from aesop_nb.models.rehearsal import RehearsalModel
 from aesop_nb.models.transcript import (
     Model,
@@ -85,6 +87,18 @@ def test_it_is_a_model_and_says_that_it_is_none() -> None:
     assert RehearsalModel().name == "rehearsal"
 
 
+@pytest.mark.parametrize("word", ["1", "true", "YES", " on "])
+def test_a_rehearsal_can_be_forbidden_after_the_import(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AESOP_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AESOP_REQUIRE_MODEL", "0")
+    assert choose_model().is_rehearsal
+    monkeypatch.setenv("AESOP_REQUIRE_MODEL", word)
+    for model in (None, "rehearsal"):
+        with pytest.raises(ModelNotConfigured, match="require_model"):
+            choose_model(model)
+
+
 async def test_tools_are_called_once_in_one_turn_with_arguments_from_the_inputs() -> None:
     context = {"topic": "bakeries", "country": "Belgium", "limit": 3}
     request = request_for(ResultType.of(Company), tools=(SEARCH, COUNT, MAIL), context=context)
@@ -133,6 +147,23 @@ async def test_one_row_for_each_item_of_a_list() -> None:
     many, _ = await rehearse(list[Company], context={"companies": [str(n) for n in range(100)]})
     assert len(many) == 20
     assert len((await rehearse(list[Company]))[0]) == 2
+
+
+async def test_a_table_without_columns_has_placeholders_or_the_rows_of_a_known_table() -> None:
+    frame, _ = await rehearse(pd.DataFrame)
+    assert list(frame.columns) == ["<column 1>", "<column 2>"]
+    assert frame.shape == (2, 2)
+    assert frame.notna().all(axis=None)
+    rows = [{"name": "a", "staff": 1}, {"name": "b", "staff": 2}, {"name": "c", "staff": 3}]
+    told = json.dumps({"country": "France", "found": rows})
+    for options in (
+        {"context": {"companies": rows}},
+        {"context": {"page": {"rows": rows}}},
+        {"tools": (COUNT,), "outputs": {"get_staff": json.dumps(rows)}},
+        {"tools": (COUNT,), "outputs": {"get_staff": told}, "context": {"other": [{"x": 1}]}},
+    ):
+        frame, _ = await rehearse(pd.DataFrame, **options)
+        assert frame.to_dict("records") == rows
 
 
 async def test_inputs_are_not_handed_back_as_a_list_of_results() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -253,3 +254,10 @@ def test_a_description_with_a_lone_surrogate_reaches_the_model_clean() -> None:
     assert Tool.of(look).spec.description == "Looks at \ufffd."
     system_text(model.requests[0]).encode()
     last_text(model.requests[0]).encode()
+
+
+def test_a_long_text_with_few_hidden_characters_is_made_visible_quickly() -> None:
+    text = "é中文 text\n" * 200_000 + "\u202e"
+    began = time.process_time()
+    assert visible(text) == text[:-1] + "\\u202e"
+    assert time.process_time() - began < 0.3

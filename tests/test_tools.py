@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import itertools
 import re
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pandas as pd
 import pytest
 from helping import last_text
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from aesop_nb import Task, TaskConfig, Tool, UsageError, task, tool
 from aesop_nb.testing import ScriptedModel, call, result
@@ -244,6 +246,18 @@ def test_arguments_that_do_not_fit_are_explained(arguments: dict[str, Any], mess
     assert calls == []
 
 
+def look_up(code: str) -> str:
+    return {"a": "A"}[code]
+
+
+def test_a_validator_that_raises_something_else_is_explained_and_the_run_goes_on() -> None:
+    def take(code: Annotated[str, AfterValidator(look_up)]) -> str:
+        return code
+
+    assert used(take, code="a") == "A"
+    assert used(take, code="b") == "Error: the arguments could not be checked: KeyError: 'b'"
+
+
 # What a tool may do -----------------------------------------------------------------------------------
 
 
@@ -370,11 +384,76 @@ def test_a_plain_function_that_gives_a_coroutine_is_awaited() -> None:
     assert used(later) == "6"
 
 
-def test_a_generator_is_not_run_to_its_end_by_surprise() -> None:
-    def numbers() -> Any:
-        yield from range(3)
+def generator(times: int) -> Any:
+    yield from range(times)
 
-    assert used(numbers)
+
+async def async_generator(times: int) -> Any:
+    for number in range(times):
+        await asyncio.sleep(0)
+        yield number
+
+
+class Items:
+    def generator(self, times: int) -> Any:
+        yield from range(times)
+
+    async def __call__(self, times: int) -> Any:
+        for number in range(times):
+            yield number
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        generator,
+        async_generator,
+        Items().generator,
+        tool(Items(), name="items"),
+        tool(functools.partial(async_generator), name="part"),
+        tool(lambda times: map(int, range(int(times))), name="map"),
+        tool(lambda times: filter(lambda n: n >= 0, range(int(times))), name="filter"),
+        tool(lambda times: iter(range(int(times))), name="iter"),
+    ],
+    ids=["generator", "async generator", "method", "object", "partial", "map", "filter", "iter"],
+)
+def test_the_items_of_a_generator_or_an_iterator_are_given_as_a_list(function: Any) -> None:
+    assert used(function, times=3) == "[0,1,2]"
+
+
+def test_a_generator_function_keeps_its_parameters_and_works_in_a_thread() -> None:
+    threads: list[str] = []
+
+    def numbers(times: Annotated[int, "how many"]) -> Any:
+        threads.append(threading.current_thread().name)
+        yield times
+
+    assert properties(numbers)["times"]["description"] == "how many"
+    assert used(numbers, times=1) == "[1]"
+    assert threads[0].startswith("aesop-tool")
+    assert list(Tool.of(numbers)(2)) == [2]
+
+
+async def without_end() -> Any:
+    while True:
+        yield 1
+
+
+def counting() -> Any:
+    return itertools.count()
+
+
+@pytest.mark.parametrize("function", [counting, without_end])
+def test_an_iterator_without_end_is_an_error_that_says_so(function: Any) -> None:
+    assert "more than 100,000 items" in used(function)
+
+
+def test_what_a_generator_raises_is_told_to_the_model() -> None:
+    def numbers() -> Any:
+        yield 1
+        raise KeyError("k")
+
+    assert used(numbers) == "Error: KeyError: 'k'"
 
 
 def test_recursion_without_end_in_a_tool_is_an_error_like_another() -> None:

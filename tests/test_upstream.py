@@ -100,7 +100,9 @@ def test_a_task_after_a_cancelled_one_fails() -> None:
 
 def test_cancelling_one_task_leaves_a_shared_one_before_it_to_the_others() -> None:
     gate = threading.Event()
-    first = Task("Count", model=ScriptedModel(call("wait_for_gate"), result("three")), tools=[waits_for(gate)])
+    first = Task(
+        "Count", model=ScriptedModel(call("wait_for_gate"), result("three")), tools=[waits_for(gate)]
+    )
     begun = first.start()
     uses = [
         Task(f"Use it {n}", context={"count": first}, model=ScriptedModel("done")).start() for n in (1, 2)

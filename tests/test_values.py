@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import json
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from aesop_nb.texts import one_line
 from aesop_nb.values import (
     MAX_KEPT_CHARACTERS,
     MAX_MODEL_CHARACTERS,
@@ -150,3 +152,64 @@ print(json.dumps([is_frame(3), is_frame(DataFrame()), value_text([1]), "pandas" 
     class Mine(pd.DataFrame): ...
 
     assert is_frame(Mine())
+
+
+def test_an_iterator_is_named_and_not_read_wherever_it_stands() -> None:
+    @dataclass
+    class Held:
+        inside: Any
+
+    class Model(BaseModel):
+        inside: Any
+
+    squares = map(str, [1, 2])
+    endless = itertools.count()
+    assert value_text(squares) == label(squares) == json_value(squares) == "<map object>"
+    assert value_text(endless) == model_text(endless) == "<count object>"
+    for value in ([endless], (endless,), {"inside": endless}, Held(endless), Model(inside=endless)):
+        shown = "[" if isinstance(value, (list, tuple)) else '{"inside":'
+        assert value_text([value]).startswith(f'[{shown}"<count object>"')
+        assert model_text(value) == value_text(value)
+        assert "<count object>" in str(json_value(value))
+        assert "count" in label(value)
+    assert next(endless) == 0
+    assert list(squares) == ["1", "2"]
+
+
+def test_a_loop_that_holds_an_iterator_has_a_text() -> None:
+    loop: list[Any] = [itertools.count()]
+    loop.append(loop)
+    assert value_text(loop)
+    assert label(loop)
+
+
+def test_a_class_without_a_module_is_no_frame() -> None:
+    made = type("Made", (), {"__module__": None})()
+    assert not is_frame(made)
+    assert label(made)
+
+
+def test_the_begin_of_a_large_list_costs_no_more_than_a_small_one() -> None:
+    class Read(list[int]):
+        taken = 0
+
+        def __iter__(self) -> Any:
+            for item in super().__iter__():
+                self.taken += 1
+                yield item
+
+    numbers = Read(range(1_000_000))
+    assert label(numbers) == label(list(range(1_000)))
+    assert numbers.taken < 2_000
+    text = model_text([numbers])
+    assert numbers.taken < 30_000
+    assert text.startswith("[[0,1,2,")
+    assert text.endswith("… [shortened: more than 24,000 characters]")
+    assert len(text) == MAX_MODEL_CHARACTERS
+
+
+@given(JSON, st.integers(min_value=2, max_value=40))
+def test_a_label_is_the_begin_of_the_whole_text(value: Any, limit: int) -> None:
+    if not isinstance(value, str):
+        assert label(value, limit) == one_line(value_text(value), limit)
+    assert model_text(value) == value_text(value)

@@ -14,9 +14,18 @@ import pytest
 from helping import eventually
 from pages import WIDGET, Page, open_page
 
-from aesop_nb import NeedsHuman, Run, Task, TaskCancelled, asking, notebook, on_run_start, temporary_settings
+from aesop_nb import (
+    NeedsHuman,
+    Run,
+    Task,
+    TaskCancelled,
+    announcing,
+    asking,
+    notebook,
+    on_run_start,
+    temporary_settings,
+)
 from aesop_nb.models.transcript import Delta, ModelRequest, Reply, TextDelta
-from aesop_nb.notebook import view
 from aesop_nb.testing import ScriptedModel, call, failure
 
 HOSTILE = "<img src=x onerror=alert(1)>&\u202e\ud800\x1b[2J"
@@ -231,7 +240,7 @@ def test_hostile_texts_are_shown_as_text(page: Page) -> None:
 
 
 def test_rehearsal_is_said_once_in_a_banner_and_in_every_view(page: Page, monkeypatch: Any) -> None:
-    monkeypatch.setattr(view, "_banner_shown", False)
+    monkeypatch.setattr(announcing, "_is_said", False)
     with temporary_settings(banner=False):
         Task("Nothing").run()
     assert not [bundle for _, bundle in page.displays if "To connect one" in bundle["text/plain"]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..events import Usage
 from ..texts import clean_text
-from .replies import Door, RawCall, arguments_text, usage_from
+from .replies import Door, RawCall, Tail, arguments_text, usage_from
 from .strict import ToolForms, strict_parameters
 from .transcript import (
     AssistantMessage,
@@ -125,6 +125,7 @@ class ChatReading:
         self._door = door
         self._text: list[str] = []
         self._refusal: list[str] = []
+        self._text_tail, self._refusal_tail = Tail(), Tail()
         self._calls: list[RawCall] = []
         self._slots: dict[int, RawCall] = {}
         self._finish_reason: Any = None
@@ -173,15 +174,20 @@ class ChatReading:
         """Gives the reply when the stream has ended."""
         if not self.complete:
             raise self._door.cut()
+        self._show_text(self._door.rest(self._text_tail))
+        self._refusal.append(self._door.rest(self._refusal_tail))
+        for slot in self._calls:
+            self._show_call(slot, "", self._door.rest(slot.tail))
         return self._reply()
 
     def _reply(self) -> Reply:
         text, refusal = "".join(self._text), "".join(self._refusal)
         reason = self._door.finish_reason(self._finish_reason)
         return self._door.reply(
-            text=text or refusal,
+            text=text,
+            refusal=refusal,
             calls=self._calls,
-            finish_reason="content_filter" if refusal else reason,
+            finish_reason=reason,
             usage=self._usage,
             model=self._model,
         )
@@ -192,13 +198,15 @@ class ChatReading:
         self._model = content.get("model") or self._model
 
     def _take(self, delta: dict[str, Any]) -> None:
-        text = self._door.piece(_content(delta.get("content")))
+        self._show_text(self._door.piece(_content(delta.get("content")), self._text_tail))
+        self._refusal.append(self._door.piece(_content(delta.get("refusal")), self._refusal_tail))
+        for call in self._listed(delta.get("tool_calls")):
+            self._take_call(call)
+
+    def _show_text(self, text: str) -> None:
         if text:
             self._text.append(text)
             self._door.on_delta(TextDelta(text))
-        self._refusal.append(self._door.piece(_content(delta.get("refusal"))))
-        for call in self._listed(delta.get("tool_calls")):
-            self._take_call(call)
 
     def _take_call(self, call: dict[str, Any]) -> None:
         function = self._function(call)
@@ -212,10 +220,13 @@ class ChatReading:
             slot.call_id = _name(call_id)
         named = "" if slot.tool and slot.pieces else _name(name)
         slot.tool = slot.tool or named
-        piece = self._door.piece(arguments_text(function.get("arguments")))
+        arguments = arguments_text(function.get("arguments"))
+        self._show_call(slot, self._door.masked(named), self._door.piece(arguments, slot.tail))
+
+    def _show_call(self, slot: RawCall, named: str, piece: str) -> None:
         slot.pieces.append(piece)
         if named or piece:
-            self._door.on_delta(ToolCallDelta(self._calls.index(slot), named, piece))
+            self._door.on_delta(ToolCallDelta(slot.number, named, piece))
 
     def _slot(self, index: Any, call_id: Any, name: Any) -> RawCall | None:
         """Gives the call that a piece belongs to; `None` is a new one.
@@ -231,7 +242,7 @@ class ChatReading:
         return None if other_id or (slot.tool and name != slot.tool) else slot
 
     def _add(self, call_id: Any, name: Any, arguments: str) -> RawCall:
-        call = RawCall(_name(call_id), _name(name), [arguments] if arguments else [])
+        call = RawCall(_name(call_id), _name(name), [arguments] if arguments else [], len(self._calls))
         self._calls.append(call)
         return call
 

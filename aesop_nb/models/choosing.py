@@ -43,14 +43,14 @@ def choose_model(model: Model | str | None = None) -> Model:
         )
     if os.environ.get("OPENAI_API_KEY"):
         return _named(DEFAULT_OPENAI_MODEL)
-    if settings.require_model:
+    if _is_required():
         raise ModelNotConfigured(f"A model is required (require_model) and none is named: {HOW_TO_CONNECT}.")
     return _rehearsal()
 
 
 def _named(name: str) -> Model:
     if name == "rehearsal":
-        if settings.require_model:
+        if _is_required():
             raise ModelNotConfigured(
                 f"A real model is required (require_model), not a rehearsal: {HOW_TO_CONNECT}."
             )
@@ -59,6 +59,15 @@ def _named(name: str) -> Model:
     if base_url is None and not key:
         raise ModelNotConfigured(f"Model {name!r} needs a key: {HOW_TO_CONNECT}.")
     return _openai(name, base_url, settings.api, hash(key))
+
+
+def _is_required() -> bool:
+    """Whether a rehearsal is forbidden, also by a variable that was set after the import.
+
+    A word that is not understood forbids it: of two mistakes, made-up results are the worse one.
+    """
+    told = os.environ.get("AESOP_REQUIRE_MODEL", "").strip().lower()
+    return settings.require_model or told not in ("", "0", "false", "f", "no", "n", "off")
 
 
 def _base_url() -> str | None:

@@ -37,6 +37,7 @@ class Key:
     def __init__(self, value: str | None) -> None:
         value = (value or "").strip()
         if not (value.isascii() and value.isprintable()) or " " in value:
+            value = ""  # a traceback with variables shows this one too
             raise UsageError(
                 f"The API key holds spaces or characters that no key has. Check api_key= or {KEY_VARIABLE}."
             )
@@ -80,6 +81,14 @@ class Key:
         """Gives `text` without this very key."""
         value = self._reveal()
         return text.replace(value, _MASK) if len(value) >= _SHORTEST_MASKED and value in text else text
+
+    def begun(self, text: str) -> int:
+        """Gives how many characters at the end of `text` could be the beginning of this very key."""
+        value = self._reveal()
+        if len(value) < _SHORTEST_MASKED:
+            return 0
+        sizes = range(min(len(value) - 1, len(text)), 0, -1)
+        return next((size for size in sizes if text.endswith(value[:size])), 0)
 
     def mask_bytes(self, raw: bytes) -> bytes:
         """Gives `raw` without this very key."""

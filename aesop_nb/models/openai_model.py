@@ -87,15 +87,17 @@ class OpenAIModel:
         api: str = "auto",
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
+        try:
+            key = Key(api_key) if api_key else Key.from_environment()
+        finally:
+            api_key = None  # a traceback with variables, of the errors below, would show it
         if not name or not isinstance(name, str):
             raise UsageError(f"OpenAIModel needs the name of a model, such as 'gpt-5-mini', not {name!r}.")
         if api not in _APIS:
             raise UsageError(f"api={api!r} is none of {', '.join(map(repr, _APIS))}.")
         self.name = name
         url = base_url or settings.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
-        self._endpoint = Endpoint(
-            url.strip().rstrip("/"), Key(api_key) if api_key else Key.from_environment()
-        )
+        self._endpoint = Endpoint(url.strip().rstrip("/"), key)
         self.base_url = self._endpoint.base_url
         self.parameters = _checked(parameters or {})
         if self._endpoint.is_openai and not self._endpoint.key:

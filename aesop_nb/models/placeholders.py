@@ -17,6 +17,7 @@ MAX_ROWS = 20
 """A list has one item for each known one, up to this many."""
 
 _PLACEHOLDER_ROWS = 2
+_PLACEHOLDER_COLUMNS = ("<column 1>", "<column 2>")
 _LEADING = ("name", "title", "text", "item", "value", "id", "key", "label", "query")
 _YES = {"yes": True, "true": True, "y": True, "no": False, "false": False, "n": False}
 _COMPLAINT = re.compile(r"^- result([^:\n]*):", re.MULTILINE)
@@ -55,6 +56,12 @@ class Facts:
         wanted = plain_name(name)
         for layer in self.layers:
             yield from layer.get(wanted, ())
+
+    def tables(self) -> Iterator[list[dict[str, Any]]]:
+        """Gives every list of objects that is known."""
+        for layer in self.layers:
+            for values in layer.values():
+                yield from (value for value in values if _is_table(value))
 
     def texts(self) -> Iterator[str]:
         """Gives every text that is known."""
@@ -259,6 +266,8 @@ class Maker:
         made = [self._make(part, spot.item(index + 1, spot.facts)) for index, part in enumerate(first)]
         if rest is False or (first and len(made) >= fewest):
             return made
+        if self._is_free_table(rest, spot):
+            return self._table(node, spot)
         known = self._known_items(spot)
         count = min(
             max(fewest, len(known) or _PLACEHOLDER_ROWS), most if most is not None else MAX_ROWS + fewest
@@ -269,6 +278,32 @@ class Maker:
             if fewest > len(made):
                 raise
             return made
+
+    def _is_free_table(self, part: Schema | bool, spot: _Spot) -> bool:
+        """Whether the result is rows whose columns are left to the model, as of a plain DataFrame."""
+        told = {"properties", "patternProperties", "propertyNames", "minProperties", "$ref", "allOf", "anyOf"}
+        return (
+            not spot.path
+            and not isinstance(part, bool)
+            and part.get("type") == "object"
+            and part.get("additionalProperties", True) in (True, {})
+            and not told & part.keys()
+            and "[key]" not in self.complaint  # the keys are no texts
+        )
+
+    def _table(self, node: Schema, spot: _Spot) -> list[Any]:
+        """The rows of a known table, or placeholders that all have the same columns."""
+        fewest, most = node.get("minItems", 0), node.get("maxItems", MAX_ROWS)
+        named = (value for value in spot.facts.named(spot.name) if _is_table(value))
+        found = next((rows for rows in (*named, *spot.facts.tables()) if len(rows) >= fewest), None)
+        if found and not self._is_disputed(spot):
+            return list(found[: min(most, max(fewest, MAX_ROWS))])
+        count = min(max(fewest, len(self._known_items(spot)) or _PLACEHOLDER_ROWS), most)
+        spots = [replace(spot, name="value", number=number) for number in range(1, count + 1)]
+        return [
+            {column: self._make({}, value.child("value", Facts())) for column in _PLACEHOLDER_COLUMNS}
+            for value in spots
+        ]
 
     def _items(
         self,
@@ -337,6 +372,10 @@ class Maker:
             )
             text = text[:most]
         return text.ljust(fewest, "_")
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) and row for row in value)
 
 
 def _is_within(path: tuple[str, ...], complaint: tuple[str, ...]) -> bool:

@@ -62,13 +62,24 @@ class Reading(Protocol):
         ...
 
 
-@dataclass(slots=True)
+class Tail:
+    """The end of a streamed text, held back as long as it could be the beginning of the key."""
+
+    __slots__ = ("text",)
+
+    def __init__(self) -> None:
+        self.text = ""
+
+
+@dataclass(slots=True, eq=False)
 class RawCall:
-    """A tool call while its pieces arrive."""
+    """A tool call while its pieces arrive; `number` counts the calls of a reply from 0."""
 
     call_id: str = ""
     tool: str = ""
     pieces: list[str] = field(default_factory=list)
+    number: int = 0
+    tail: Tail = field(default_factory=Tail)
 
 
 class Door:
@@ -122,14 +133,29 @@ class Door:
             f"{self._endpoint.host} cut its reply short: the stream ended without saying why.", retryable=True
         )
 
-    def piece(self, value: Any) -> str:
-        """Gives a streamed piece of text, counted against the size limit."""
+    def piece(self, value: Any, tail: Tail) -> str:
+        """Gives what can be shown of a streamed text after its next piece, counted against the size limit.
+
+        What could become the key with the pieces that follow waits in `tail`; `rest` gives it in the end.
+        """
         if not isinstance(value, str):
             value = json.dumps(value)
         self._characters += len(value)
         if self._characters > MAX_REPLY_BYTES:
             raise self.too_large()
-        return self._endpoint.key.mask(value)
+        text = self._endpoint.key.mask(tail.text + value)
+        shown = len(text) - self._endpoint.key.begun(text)
+        tail.text = text[shown:]
+        return text[:shown]
+
+    def rest(self, tail: Tail) -> str:
+        """Gives what `piece` held back, now that nothing follows."""
+        text, tail.text = tail.text, ""
+        return text
+
+    def masked(self, text: str) -> str:
+        """Gives `text`, which came whole, without the key."""
+        return self._endpoint.key.mask(text)
 
     def too_large(self) -> ModelReplyInvalid:
         """Gives the error for a reply beyond the size limit."""
@@ -159,13 +185,19 @@ class Door:
         usage: Usage,
         model: Any = None,
         opaque: tuple[dict[str, Any], ...] = (),
+        refusal: str = "",
     ) -> Reply:
         """Gives the checked reply: clean texts, calls with an id of their own each, a reason.
+
+        A `refusal` is the text if there is no other, and is told as a stop by the content filter.
 
         Raises:
             ModelReplyInvalid: If it says nothing, calls nothing and gives no reason for it.
         """
         made = self._calls(calls)
+        text = text or refusal
+        if refusal:
+            finish_reason = "content_filter"
         if finish_reason is None and not text and not made:
             raise self.invalid("an empty reply")
         if finish_reason in (None, "stop", "tool_calls"):
@@ -178,6 +210,7 @@ class Door:
             model=self._clean(model) if isinstance(model, str) and model else self._model,
             wire=self._wire,
             opaque=opaque,
+            refusal=self._clean(refusal),
         )
 
     def _calls(self, calls: Iterable[RawCall]) -> tuple[CallRequest, ...]:

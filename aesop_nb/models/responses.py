@@ -9,7 +9,7 @@ from typing import Any
 from ..events import Usage
 from ..texts import clean_text
 from .chat import sendable_name
-from .replies import Door, RawCall, arguments_text, usage_from
+from .replies import Door, RawCall, Tail, arguments_text, usage_from
 from .service_errors import error_in
 from .strict import ToolForms, strict_parameters
 from .transcript import (
@@ -123,6 +123,8 @@ class ResponsesReading:
         self._door = door
         self._items: list[Any] = []
         self._call_numbers: dict[Any, int] = {}
+        self._text_tail = Tail()
+        self._call_tails: dict[Any, Tail] = {}
         self._response: dict[str, Any] | None = None
 
     def whole(self, raw: bytes) -> Reply:
@@ -155,6 +157,9 @@ class ResponsesReading:
         """Gives the reply when the stream has ended."""
         if self._response is None:
             raise self._door.cut()
+        self._show_text(self._door.rest(self._text_tail))
+        for index, tail in self._call_tails.items():
+            self._show_call(index, "", self._door.rest(tail))
         output = self._response.get("output")
         return self._reply(self._response, output if isinstance(output, list) and output else self._items)
 
@@ -162,14 +167,18 @@ class ResponsesReading:
         """Reports a piece; the text itself is taken from the end, where it comes whole."""
         delta, index = content.get("delta"), content.get("output_index")
         if kind == "response.output_text.delta":
-            if text := self._door.piece(delta or ""):
-                self._door.on_delta(TextDelta(text))
+            self._show_text(self._door.piece(delta or "", self._text_tail))
         elif kind == "response.function_call_arguments.delta":
-            self._show_call(index, "", self._door.piece(delta or ""))
+            tail = self._call_tails.setdefault(index if isinstance(index, int) else 0, Tail())
+            self._show_call(index, "", self._door.piece(delta or "", tail))
         elif kind == "response.output_item.added":
             item = content.get("item")
             if isinstance(item, dict) and item.get("type") == "function_call":
-                self._show_call(index, arguments_text(item.get("name")), "")
+                self._show_call(index, self._door.masked(arguments_text(item.get("name"))), "")
+
+    def _show_text(self, text: str) -> None:
+        if text:
+            self._door.on_delta(TextDelta(text))
 
     def _show_call(self, index: Any, tool: str, arguments: str) -> None:
         key = index if isinstance(index, int) else 0
@@ -193,9 +202,10 @@ class ResponsesReading:
         ]
         usage = usage_from(response.get("usage"), "input_tokens", "output_tokens")
         return self._door.reply(
-            text=text or refusal,
+            text=text,
+            refusal=refusal,
             calls=calls,
-            finish_reason="content_filter" if refusal else reason,
+            finish_reason=reason,
             usage=usage if response.get("usage") else Usage(requests=1),
             model=response.get("model"),
             opaque=_sealed(output),

@@ -99,6 +99,8 @@ class Reply:
     Attributes:
         finish_reason: Why the model stopped; a reply without one never gets here.
         usage: As the service counts it; `requests` is 1.
+        refusal: What the model said instead of doing it, where the service tells refusals from other texts;
+            `finish_reason` is `"content_filter"` then.
     """
 
     text: str = ""
@@ -108,6 +110,7 @@ class Reply:
     model: str = ""
     wire: str = ""
     opaque: tuple[dict[str, Any], ...] = ()
+    refusal: str = ""
 
     def message(self) -> AssistantMessage:
         """The reply as a message of the conversation that goes on."""

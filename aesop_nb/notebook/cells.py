@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import datetime
 import decimal
 import keyword
@@ -21,7 +22,7 @@ from ..errors import UsageError
 from ..models.transcript import Model
 from ..tasks import Task
 from ..texts import nearest, one_line
-from .expressions import Namespace, evaluate, render
+from .expressions import Namespace, evaluate, is_shells, own_names, render
 from .options import OPTIONS, Parsed, parse_options
 
 _MEMORY_SCOPES = ("task", "session", "permanent")
@@ -201,19 +202,23 @@ def _look_up(path: str, namespace: Namespace, option: str, fits: Callable[[Any],
 
 
 def _names(namespace: Namespace, fits: Callable[[Any], bool]) -> list[str]:
-    return [name for name, value in list(namespace.items()) if not name.startswith("_") and fits(value)]
+    return [name for name in own_names(namespace) if fits(namespace[name])]
 
 
 def is_tool(value: Any) -> bool:
     """Whether a variable may be meant as a tool; IPython's own `exit`, `open` and their like are not."""
-    is_shells = (
-        str(getattr(value, "__module__", "")).startswith("IPython")
-        or getattr(value, "__wrapped__", None) is open
-    )
-    return callable(value) and not isinstance(value, type) and not is_shells
+    return callable(value) and not isinstance(value, type) and not is_shells(value)
 
 
 def _function(path: str, namespace: Namespace) -> Any:
+    name = re.split(r"[.\[]", path)[0]
+    builtin = None if name in namespace else getattr(builtins, name, None)
+    if isinstance(builtin, type):
+        raise UsageError(
+            f"--tools: {one_line(path)!r} is a type. The type of the result is named by -r: -r {one_line(path)}."
+        )
+    if builtin is not None:
+        namespace = {**namespace, name: builtin}
     found = _look_up(path, namespace, "--tools", is_tool)
     if not callable(found):
         raise UsageError(f"--tools: {path!r} is {_kind(found)}, and a tool is a function.")

@@ -58,6 +58,8 @@ def run_line(line: str, notebook: Notebook) -> Any:
         UsageError: If there is no such subcommand, or it cannot use what follows.
     """
     name, _, rest = line.strip().partition(" ")
+    if asks_for_help(line):
+        name, rest = "help", ""
     command = COMMANDS.get(name or "status")
     if command is None:
         raise UsageError(
@@ -67,6 +69,12 @@ def run_line(line: str, notebook: Notebook) -> Any:
     if rest and not command.arguments:
         raise UsageError(f"%aesop {name} takes nothing more, not {one_line(rest)!r}.")
     return command.function(notebook, rest)
+
+
+def asks_for_help(line: str) -> bool:
+    """Whether the first word behind `%aesop`, `%aesop ask` or `%%aesop` is `-h` or `--help`."""
+    words = line.split(maxsplit=2)
+    return next(iter(words[1:] if words[:1] == ["ask"] else words), "") in ("-h", "--help")
 
 
 # Which run is meant ----------------------------------------------------------------------------------

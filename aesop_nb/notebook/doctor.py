@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -35,18 +36,26 @@ _FRONT_ENDS = {
     "none": "none: no IPython runs here",
 }
 _OLDEST_KERNEL = (6, 29)
+_USUAL_PART = re.compile(
+    r"|v\d{1,2}(alpha|beta)?\d?|api|openai|compatible-mode|engines|inference|llama\.cpp|serve"
+)
 
 
 @dataclass(frozen=True)
 class _Finding:
-    """One line of the report; `advice` is what to do, empty where all is well."""
+    """One line of the report; `advice` is what to do, empty where all is well.
+
+    `is_untried` says that only a connection could tell whether it is.
+    """
 
     about: str
     text: str
     advice: str = ""
+    is_untried: bool = False
 
     def __str__(self) -> str:
-        line = f"{'!' if self.advice else '✓'} {self.about:11}{self.text}"
+        mark = "!" if self.advice else "·" if self.is_untried else "✓"
+        line = f"{mark} {self.about:11}{self.text}{'; not contacted' if self.is_untried else ''}"
         return f"{line}\n{'':13}→ {self.advice}" if self.advice else line
 
 
@@ -112,7 +121,7 @@ def _model() -> _Finding:
             f"{name} ({source}): a rehearsal, not a language model; its results are placeholders",
             f"To connect a model, {HOW_TO_CONNECT}.",
         )
-    return _Finding("model", f"{name} ({source}) at {_service()}")
+    return _Finding("model", f"{name} ({source}) at {_service()}", is_untried=True)
 
 
 def _model_source() -> str:
@@ -125,14 +134,15 @@ def _model_source() -> str:
 
 
 def _service() -> str:
-    """The host of the service; user names, paths and queries of an address may hold secrets."""
+    """The address of the service; its user name, its query and unusual parts of its path may be secrets."""
     address = settings.base_url or os.environ.get("OPENAI_BASE_URL")
     if not address:
         return "OpenAI"
     try:
         parts = urlsplit(address)
         port = f":{parts.port}" if parts.port else ""
-        return one_line(f"{parts.scheme}://{parts.hostname or ''}{port}")
+        path = "/".join(part if _USUAL_PART.fullmatch(part) else "…" for part in parts.path.split("/"))
+        return one_line(f"{parts.scheme}://{parts.hostname or ''}{port}{path}")
     except ValueError:
         return "an address that cannot be read"
 

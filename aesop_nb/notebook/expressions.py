@@ -107,10 +107,24 @@ def _value_of(code: CodeType, names: dict[str, Any], shown: str) -> Any:
         missing = exc.name if isinstance(exc, NameError) else None
         if missing is None or missing in names or isinstance(exc, UnboundLocalError):
             raise UsageError(f"{one_line(shown)} raised {_named(exc)}.") from exc
-        known = [name for name in names if not name.startswith("_")]
         raise UsageError(
-            f"{one_line(shown)}: there is no {missing!r} in this notebook.{nearest(missing, known)}"
+            f"{one_line(shown)}: there is no {missing!r} in this notebook.{nearest(missing, own_names(names))}"
         ) from exc
+
+
+def own_names(namespace: Namespace) -> list[str]:
+    """Gives the names the person may mean: without private ones and those IPython puts there."""
+    return [
+        name
+        for name, value in list(namespace.items())
+        if not name.startswith("_") and name not in ("In", "Out") and not is_shells(value)
+    ]
+
+
+def is_shells(value: Any) -> bool:
+    """Whether a variable is IPython's own `exit`, `open` or the like."""
+    module = str(getattr(value, "__module__", ""))
+    return module.startswith("IPython") or getattr(value, "__wrapped__", None) is open
 
 
 def _named(exc: BaseException) -> str:

@@ -134,12 +134,13 @@ def step_row(step: Step) -> str:
 
 def answer_text(log: RunLog) -> str:
     """The last lines of the text that is being written; empty if there is none."""
-    if not log.text.strip():
+    text = log.text
+    if not text.strip():
         return ""
-    tail = log.text[-600:]
+    tail = text[-600:]
     lines = tail.splitlines()[-6:]
     shown = "\n".join(lines)
-    cut = "…\n" if len(shown) < len(log.text.rstrip("\n")) else ""
+    cut = "…\n" if len(shown) < len(text.rstrip("\n")) else ""
     return f'{_FRAME}<pre style="{_PRE}">\n{escape(cut + shown)}</pre></div>'
 
 
@@ -310,7 +311,9 @@ def _outcome(step: Step, detail: _Detail) -> str:
     if not text:
         return mark
     line = wording.outcome(step, _short(detail))
-    whole = "" if line == visible(text.strip()) else text
+    stripped = text.strip()
+    # What is longer than the line cannot be equal to it, and may have millions of characters.
+    whole = "" if len(stripped) <= len(line) and line == visible(stripped) else text
     return _opening(f"{mark} · {escape(line)}", whole, detail)
 
 

@@ -11,8 +11,8 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from ..errors import ModelNotConfigured, UsageError
 from ..texts import one_line
 from .cells import Cell
-from .commands import Notebook, cell_help, line_help, run_line
-from .outcomes import run_cell
+from .commands import Notebook, asks_for_help, cell_help, line_help, run_line
+from .outcomes import Text, run_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +72,8 @@ class AesopMagics(Magics):
     @no_var_expand
     @_cell_magic(_NAME)
     def _cell(self, line: str, body: str) -> Any:
+        if asks_for_help(line):
+            return Text(cell_help())
         with _one_line_errors():
             cell = Cell.read(line, _as_typed(self.shell, line, body))
             return run_cell(cell, self.shell.user_ns, self.shell.push)

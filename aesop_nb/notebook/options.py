@@ -142,6 +142,8 @@ FLAGS: Mapping[str, Option] = {flag: option for option in OPTIONS for flag in op
 
 _MAX_PIECES = 100  # of a line, that are tried as one expression
 _BLANKS = " \t\r\n"
+_TYPE_WORDS = ("type", "result", "result-type", "return-type", "return_type", "result_type")
+_TYPE_HINT = " The type of the result is named by -r or --returns."
 _EXCLUSIVE = (("--returns", "--columns"), ("--lazy", "--bg"), ("--lazy", "--answer"))
 
 
@@ -242,10 +244,12 @@ class _Rest:
         lexer.whitespace, lexer.whitespace_split, lexer.commenters = _BLANKS, True, ""
         try:
             word = lexer.get_token()
-        except ValueError:
+        except ValueError as exc:
+            if "quotation" not in str(exc):
+                raise UsageError(f"A backslash is left open: {one_line(self.text, 80)}.") from None
             raise UsageError(
-                f"A quote or a backslash is left open: {one_line(self.text, 80)}. Close it, or put the value "
-                "in quotes of the other kind."
+                f"An unbalanced quote is left open: {one_line(self.text, 80)}. Close it, or put the value in "
+                "quotes of the other kind."
             ) from None
         raw = self.text[: stream.tell()].strip(_BLANKS)
         self.text = self.text[stream.tell() :].strip(_BLANKS)
@@ -256,9 +260,8 @@ def _read_option(rest: _Rest, given: dict[str, Any]) -> None:
     flag, is_glued = rest.next_flag()
     option = FLAGS.get(flag)
     if option is None:
-        raise UsageError(
-            f"There is no option {one_line(flag)!r}.{nearest(flag, FLAGS)} %%aesop? shows them all."
-        )
+        hint = _TYPE_HINT if flag.strip("-") in _TYPE_WORDS else nearest(flag, FLAGS)
+        raise UsageError(f"There is no option {one_line(flag)!r}.{hint} %%aesop? shows them all.")
     if option.kind == "flag":
         if is_glued:
             raise UsageError(f"{flag} takes no value.")

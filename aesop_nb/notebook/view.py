@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from .. import background, scopes
 from .. import events as ev
-from ..config import settings
+from ..announcing import announce_rehearsal
 from . import html
 from .frontends import front_end
 from .pacing import Pace, cost_seconds
@@ -29,7 +29,6 @@ PROMPT_VIEWS = 3
 _pace = Pace()
 _views: dict[str, LiveView] = {}  # by the ids of their runs and of the runs inside these
 _with_widgets: set[LiveView] = set()
-_banner_shown = False
 
 
 def begin(run: Run[Any]) -> None:
@@ -46,7 +45,8 @@ def begin(run: Run[Any]) -> None:
     where = front_end()
     if where == "none":
         return
-    _show_banner(run)
+    if run.is_rehearsal:
+        announce_rehearsal(_show_announcement)
     if where == "widgets":
         LiveView(run)
     else:
@@ -219,18 +219,7 @@ def _record(run: Run[Any]) -> dict[str, str]:
     return {"text/html": html.static_block(run.log), "text/plain": html.plain_line(run.log)}
 
 
-def _show_banner(run: Run[Any]) -> None:
-    """Says once per kernel that no model is connected, and how to connect one."""
-    global _banner_shown
-    if _banner_shown or not run.is_rehearsal or not settings.banner:
-        return
-    _banner_shown = True
-    from ..models.choosing import HOW_TO_CONNECT
-
-    text = (
-        "No model is connected, so this is a rehearsal with placeholders, not a language model. "
-        f"To connect one, {HOW_TO_CONNECT}."
-    )
+def _show_announcement(text: str) -> None:
     _display(
         {"text/html": f'<p style="margin:0 0 .4em;opacity:.8">{html.escape(text)}</p>', "text/plain": text}
     )

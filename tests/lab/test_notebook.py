@@ -71,7 +71,9 @@ def test_cancel_ends_the_cell_within_a_second(
     assert time.monotonic() - began < 2.0  # the page's own polling included
     assert "cancelled" in lab.text(2)
     assert "kept 1 step" in lab.text(2)
-    assert [output["ename"] for output in lab.outputs(2) if output["output_type"] == "error"] == ["TaskCancelled"]
+    assert [output["ename"] for output in lab.outputs(2) if output["output_type"] == "error"] == [
+        "TaskCancelled"
+    ]
     assert lab.outputs(3) == []
 
 
@@ -85,7 +87,9 @@ def test_interrupting_ends_the_cell_and_the_next_one_works(lab: Laboratory) -> N
     lab.interrupt()
     lab.wait_until_done(2)
     assert time.monotonic() - began < 2.0
-    assert [output["ename"] for output in lab.outputs(2) if output["output_type"] == "error"] == ["RunInterrupted"]
+    assert [output["ename"] for output in lab.outputs(2) if output["output_type"] == "error"] == [
+        "RunInterrupted"
+    ]
     lab.run_cell(4)
     lab.wait_until_done(4)
     assert lab.stdout(4) == "cancelled\n"
