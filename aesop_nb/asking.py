@@ -216,7 +216,10 @@ async def _input(prompt: str) -> str:
     while True:
         future = background.submit_to_waiting_thread(lambda: input(prompt))
         if future is not None:
-            return await asyncio.wrap_future(future)
+            try:
+                return await asyncio.wrap_future(future)
+            except InterruptedError:
+                await asyncio.get_running_loop().create_future()  # the run's cancel is on its way
         if background.is_awaited():
             return await background.call_in_thread(lambda: input(prompt), "input")
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)

@@ -106,9 +106,12 @@ class Wait:
                     value = function()
             except Exception as exc:  # noqa: BLE001  # told to the one who awaits
                 future.set_exception(exc)
+            except BaseException:
+                # An interrupt is for the caller, who cancels the run; the loop must not get one.
+                future.set_exception(InterruptedError("the waiting thread was interrupted"))
+                raise
             else:
                 future.set_result(value)
-            # An interrupt goes on to the caller, who cancels the run, and with it whoever awaits the future.
 
     def abandon_submitted(self) -> None:
         """Cancels what was submitted and not called."""

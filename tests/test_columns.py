@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import enum
 import json
-import typing
-from typing import Any
 
 import pandas as pd
-import pydantic as pyd
 import pytest
+from result_types import check
 
 from aesop_nb.errors import UsageError
 from aesop_nb.results import ResultMismatch, ResultType, parse_columns
-
-
-class Company(pyd.BaseModel):
-    name: str
-    staff: int | None = None
-    founded: dt.date | None = None
-
-
-class Node(pyd.BaseModel):
-    value: int
-    children: list[Node] = []
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    DARK_BLUE = "dark blue"
-
-
-class Level(enum.IntEnum):
-    LOW = 1
-    HIGH = 2
-
-
-class Shape(enum.Enum):
-    ROUND = (1, 2)
-    FLAT = (3, 4)
-
-
-@dataclasses.dataclass
-class Book:
-    title: str
-    pages: int
-
-
-class Pair(typing.NamedTuple):
-    name: str
-    size: int = 3
-
-
-class Movie(typing.TypedDict):
-    title: str
-    year: typing.NotRequired[int]
-
-
-def check(annotation: Any, answer: Any) -> Any:
-    return ResultType.of(annotation).check(answer)
-
-
-def mismatch(annotation: Any, answer: Any, **options: Any) -> str:
-    with pytest.raises(ResultMismatch) as caught:
-        ResultType.of(annotation, **options).check(answer)
-    return str(caught.value)
 
 
 def test_a_table_keeps_its_columns_their_order_and_large_numbers() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zmq
 from jupyter_client.manager import KernelManager
-from kernel_lines import HAS_SUBSHELLS
+from kernel_lines import HAS_SUBSHELLS, HOW_TO_WAIT
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -181,3 +181,9 @@ def route(request, front_end):
     if not HAS_SUBSHELLS:
         pytest.skip("ipykernel 6 has no subshells")
     return front_end.create_subshell()
+
+
+@pytest.fixture(params=HOW_TO_WAIT)
+def waiting(request):
+    """A cell that waits for the button `b`."""
+    return HOW_TO_WAIT[request.param]

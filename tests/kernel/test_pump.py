@@ -3,31 +3,11 @@
 import time
 
 import pytest
-from kernel_lines import HAS_SUBSHELLS
+from kernel_lines import HOW_TO_WAIT, error_of, needs_subshells
 
 pytestmark = pytest.mark.kernel
 
 MAX_CLICK_SECONDS = 0.3
-
-needs_subshells = pytest.mark.skipif(not HAS_SUBSHELLS, reason="ipykernel 6 has no subshells")
-
-HOW_TO_WAIT = {
-    "blocking": "print('go'); wait_for(b.latch); print('end')",
-    "awaiting": "print('go'); await listen_for(b.latch); print('end')",
-}
-
-
-@pytest.fixture(params=HOW_TO_WAIT)
-def waiting(request):
-    """A cell that waits for the button `b`."""
-    return HOW_TO_WAIT[request.param]
-
-
-def error_of(front_end, cell):
-    content = front_end.reply(cell)["content"]
-    assert content["status"] == "error", content
-    return content["ename"]
-
 
 # Hearing
 
