@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from kernel_lines import HAS_SUBSHELLS
+from kernel_lines import needs_subshells
 
 pytestmark = pytest.mark.kernel
 
@@ -94,7 +94,7 @@ def test_clicked_choice_arrives_while_the_cell_awaits(notebook, route):
     assert float(ended_at) - sent_at < MAX_CLICK_SECONDS
 
 
-@pytest.mark.skipif(not HAS_SUBSHELLS, reason="ipykernel 6 has no subshells")
+@needs_subshells
 def test_text_and_click_over_two_subshells(notebook):
     """JupyterLab's setting `perComm`: each widget has a subshell of its own."""
     first, second = notebook.create_subshell(), notebook.create_subshell()
