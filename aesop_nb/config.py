@@ -80,6 +80,12 @@ class Settings(BaseModel):
         tools_raise_on_error: Whether a tool that raises ends the run, instead of being told to the model.
         idle_timeout_seconds: How long the model's service may send nothing before a request has failed.
         banner: Whether the first rehearsal of a kernel says how to connect a model.
+        view: How much the live view shows: `"full"`, `"compact"` (its first line) or `"off"`.
+        reuse: Whether a completed run with the same key gives its result without asking a model.
+        home: The folder of the store; `None` is the user's data folder.
+        store: `"on"`, `"off"`, or the address of a shared store.
+        durability: `"normal"` survives the death of the process, `"full"` also a loss of power.
+        project: The namespace of permanent memory; `None` is the folder the project lives in.
     """
 
     model_config = ConfigDict(validate_assignment=True, extra="forbid")
@@ -92,8 +98,14 @@ class Settings(BaseModel):
     tools_raise_on_error: bool = False
     idle_timeout_seconds: _Seconds = 60.0
     banner: bool = True
+    view: Annotated[str, Field(pattern="^(full|compact|off)$")] = "full"
+    reuse: bool = False
+    home: str | None = None
+    store: str = "on"
+    durability: Annotated[str, Field(pattern="^(normal|full)$")] = "normal"
+    project: str | None = None
 
-    @field_validator("model", "base_url", mode="before")
+    @field_validator("model", "base_url", "home", "project", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None

@@ -7,6 +7,8 @@ An event is a fact, in the past tense, and never changes. Parallel tool calls in
       TurnStarted  (TextStreamed | ToolCallStreamed)*  ModelReplied  ToolCalled  ToolReturned  TurnEnded
       TurnStarted  (TextStreamed | ToolCallStreamed)*  ModelReplied  TurnEnded
     RunCompleted | RunFailed | RunCancelled
+
+A result that is taken over from an earlier run has no turns: `RunCreated RunStarted ResultReused RunCompleted`.
 """
 
 from __future__ import annotations
@@ -92,6 +94,9 @@ class RunCreated(_Event):
         result_type: The result type as text.
         limits: The limits that were set, by field of `TaskConfig`.
         parent_run_id: The run whose tool started this one, or `None`.
+        resumed_run_id: The run whose conversation this one goes on with, or `None`.
+        notebook: The notebook or script it was started from, as far as that is known.
+        reuse_parts: What the result depends on, part → sha256, empty where nothing could be reused.
     """
 
     type: Literal["run_created"] = "run_created"
@@ -107,6 +112,9 @@ class RunCreated(_Event):
     tools: list[str] = []
     limits: dict[str, Any] = {}
     parent_run_id: str | None = None
+    resumed_run_id: str | None = None
+    notebook: str = ""
+    reuse_parts: dict[str, str] = {}
 
 
 class RunStarted(_Event):
@@ -209,32 +217,69 @@ class ToolFailed(_Event):
     duration_seconds: float = 0.0
 
 
+AnswerKind: TypeAlias = Literal["text", "yes_no", "int", "float", "date", "secret"]
+"""What an answer must be; it is checked before it is taken."""
+
+
 class UserAsked(_Event):
     """The agent asked the person.
 
     Attributes:
         question_id: Names the question within the run.
         choices: The answers to choose from; empty for a free answer.
+        kind: What the answer must be.
+        default: What is answered for a person who does not, or `None`.
+        time_limit_seconds: How long the person has; then the default is taken, or the question is skipped.
     """
 
     type: Literal["user_asked"] = "user_asked"
     question_id: str
     question: str
     choices: list[str] = []
+    kind: AnswerKind = "text"
+    default: str | None = None
+    time_limit_seconds: float | None = None
 
 
 class UserAnswered(_Event):
-    """The question was answered.
+    """The question was answered, or passed over.
 
     Attributes:
+        answer: What was said; empty for a secret, which no event holds, and for a question that was skipped.
         source: Where from: `given` beforehand, the task's `default`, `widget`, `terminal`, or a `call` of
             `answer()`.
+        is_skipped: Whether the person did not want to answer, or did not in time and there was no default.
         waited_seconds: How long the person took; the time limit does not count it.
     """
 
     type: Literal["user_answered"] = "user_answered"
     question_id: str
     answer: str
+    source: str
+    is_skipped: bool = False
+    waited_seconds: float = 0.0
+
+
+class ApprovalAsked(_Event):
+    """A tool that needs it waits for the person's yes; a decision holds for this call and these arguments."""
+
+    type: Literal["approval_asked"] = "approval_asked"
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+
+
+class ApprovalDecided(_Event):
+    """The person approved or denied a call, or nobody was there, which denies it.
+
+    Attributes:
+        source: `widget`, `terminal`, a `call` of `approve()`, or `nobody`.
+        waited_seconds: How long the person took; the time limit does not count it.
+    """
+
+    type: Literal["approval_decided"] = "approval_decided"
+    call_id: str
+    approved: bool
     source: str
     waited_seconds: float = 0.0
 
@@ -260,6 +305,13 @@ class NoticeGiven(_Event):
 
     type: Literal["notice_given"] = "notice_given"
     text: str
+
+
+class ResultReused(_Event):
+    """A completed run with the same key was found; its result is given and no model is asked."""
+
+    type: Literal["result_reused"] = "result_reused"
+    source_run_id: str
 
 
 class CancelRequested(_Event):
@@ -315,6 +367,9 @@ Event: TypeAlias = Annotated[
     | ToolFailed
     | UserAsked
     | UserAnswered
+    | ApprovalAsked
+    | ApprovalDecided
+    | ResultReused
     | ResultRejected
     | TurnEnded
     | NoticeGiven
