@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import UsageError
+from .texts import visible_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -193,9 +194,10 @@ class _LoopThread:
             try:
                 self.loop.run_forever()
                 return
-            except (SystemExit, KeyboardInterrupt):
+            except (SystemExit, KeyboardInterrupt) as exc:
                 # asyncio lets these two stop the loop; a validator that calls sys.exit() ends its own run only
-                _LOGGER.exception("code of a task tried to end the process from the loop of all runs")
+                said = visible_traceback(exc)
+                _LOGGER.error("code of a task tried to end the process from the loop of all runs\n%s", said)
 
     def close(self) -> None:
         """Cancels what still runs, calls the closers and stops; gives up after a second."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import traceback
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,14 @@ def visible(text: str) -> str:
     shown = {character: _visible_character(character) for character in set(cleaned)}
     hidden = "".join(character for character, escape in shown.items() if character != escape)
     return re.sub(f"[{re.escape(hidden)}]", lambda found: shown[found[0]], cleaned) if hidden else cleaned
+
+
+def visible_traceback(exc: BaseException) -> str:
+    """Gives the traceback of `exc` for a log: what it says may come from a model, a page or a tool."""
+    try:
+        return visible("".join(traceback.format_exception(exc)))
+    except Exception:  # noqa: BLE001  # an exception of the user's whose __str__ raises
+        return type(exc).__name__
 
 
 def _visible_character(character: str) -> str:

@@ -190,6 +190,17 @@ def test_no_text_breaks_a_task_whatever_door_it_comes_by(batch: int) -> None:
         assert_sound(task)
 
 
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\ud800b", "\u202eabc", "nul\x00"])
+def test_what_is_logged_holds_no_raw_control_characters(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Task("Break", model=ScriptedModel(ValueError(text))).run(raise_on_failure=False)
+
+    assert "ValueError" in caplog.text
+    assert text not in caplog.text
+    caplog.text.encode()
+
+
 @pytest.mark.parametrize("text", NASTY)
 def test_no_text_breaks_the_end_of_a_run(text: str) -> None:
     clean = clean_text(text)
