@@ -173,6 +173,20 @@ def own_front_end(tmp_path):
     front_end.close()
 
 
+@pytest.fixture
+def start_kernel(tmp_path):
+    """Starts kernels for a test that kills them; what is left of them goes with the test."""
+    front_ends = []
+
+    def start():
+        front_ends.append(FrontEnd(tmp_path))
+        return front_ends[-1]
+
+    yield start
+    for front_end in front_ends:
+        front_end.close()
+
+
 @pytest.fixture(params=["main", "subshell"])
 def route(request, front_end):
     """How the front end sends comm messages: the id of a subshell, or `None` for the main shell."""
