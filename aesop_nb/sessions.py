@@ -1,4 +1,4 @@
-"""The runs of this session: all of them, the latest one, one by its id, and as a table."""
+"""The runs of this session: all of them, the latest one, and one by its id."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from .errors import UsageError
 from .texts import nearest
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .running import Run
 
 _recent: deque[Run[Any]] = deque(maxlen=1_000)
@@ -40,16 +38,10 @@ def find_run(run_id: str) -> Run[Any]:
     by_id = {run.id: run for run in recent_runs()}
     if run_id in by_id:
         return by_id[run_id]
+    map_id, dot, _ = run_id.partition(".")
+    if dot and map_id in by_id:
+        raise UsageError(
+            f"{run_id!r} is a row of the map {map_id!r}, which is meant here; %aesop show {run_id} shows the row."
+        )
     latest = f" The latest is {list(by_id)[-1]!r}." if by_id else " Nothing has run yet."
     raise UsageError(f"There is no run {run_id!r} in this session.{nearest(run_id, by_id)}{latest}")
-
-
-def runs() -> pd.DataFrame:
-    """One row per run of this process, the latest 1,000, in the order they were started.
-
-    Returns:
-        See `aesop_nb.frames.runs_df`; typed even when nothing has run.
-    """
-    from .frames import runs_df
-
-    return runs_df([run.log for run in recent_runs()])
