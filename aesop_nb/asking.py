@@ -1,4 +1,4 @@
-"""Asking the person: one question at a time, answered beforehand, by a widget, a terminal or a call."""
+"""Asking the person: one thing at a time, answered beforehand, by a widget, a terminal or a call."""
 
 from __future__ import annotations
 
@@ -6,35 +6,25 @@ import asyncio
 import contextlib
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
-from . import background
+from . import background, terminals
 from . import events as ev
+from .answers import AnswerMismatch, Question, told_of_answer
+from .approving import Decision
 from .errors import NeedsHuman, UsageError
-from .models.transcript import ToolSpec
-from .texts import clean_text, visible
+from .fingerprints import fingerprint, fingerprint_of_code
+from .texts import visible
+from .values import json_value
 
 if TYPE_CHECKING:
-    from .clocks import RunClock
+    from .approving import Approvals
+    from .recorders import Recorder
+    from .tools import Tool
 
-TALK_TO_USER = ToolSpec(
-    name="talk_to_user",
-    description=(
-        "Ask the person who gave the task, when only they can know or decide. Ask one clear question; "
-        "give `choices` when the answer is one of a few. What comes back is their answer."
-    ),
-    parameters={
-        "type": "object",
-        "properties": {
-            "question": {"type": "string", "minLength": 1},
-            "choices": {"type": "array", "items": {"type": "string"}, "default": []},
-        },
-        "required": ["question"],
-        "additionalProperties": False,
-    },
-    kind="user",
-)
+T = TypeVar("T")
 
 Audience: TypeAlias = Literal["widget", "terminal", "nobody"]
 """How a person can be asked: a form that calls `answer()`, `input()`, or not at all."""
@@ -85,6 +75,19 @@ class GivenAnswers:
         """The same answers, none of them used."""
         return copy.copy(self)
 
+    def for_going_on(self) -> GivenAnswers:
+        """The same without those of a list, which the questions so far have used."""
+        left = self.fresh()
+        left._in_order = ()
+        return left
+
+    def fingerprint(self) -> str:
+        """Tells them from other answers; of a function its code counts."""
+        if not (self._function or self._by_words or self._in_order):
+            return ""
+        code = fingerprint_of_code(self._function) if self._function else ""
+        return fingerprint([code, self._by_words, self._in_order])
+
     async def find(self, question: str) -> str | None:
         """Gives the answer to `question`, or `None` if there is none."""
         if self._function:
@@ -99,102 +102,242 @@ class GivenAnswers:
         return self._in_order[self._used - 1] if self._used <= len(self._in_order) else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came of a question; its text stays out of tracebacks, for it may be a secret."""
+
+    text: str = field(default="", repr=False)
+    source: str
+    is_skipped: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Open(Generic[T]):
+    """What waits for the person: a question, or a call if there is none, and where what they say goes."""
+
+    name: str
+    question: Question | None = None
+    said: asyncio.Future[T]
+
+
 class Interview:
-    """The questions of one run. Lives on the loop's thread."""
+    """What one run asks the person: questions, and approvals of calls. Lives on the loop's thread."""
 
     def __init__(
         self,
         *,
         given: GivenAnswers,
+        approvals: Approvals,
         default: str | None,
         audience: Audience,
-        clocks: Callable[[], Sequence[RunClock]],
-        add: Callable[[ev.Event], None],
+        recorder: Recorder,
     ) -> None:
         self._given = given
+        self._approvals = approvals
         self._default = default
         self._audience = audience
-        self._clocks = clocks
-        self._add = add
+        self._clocks = recorder.clocks
+        self._add = recorder.add
+        self._withheld = recorder.withheld
         self._one_at_a_time = asyncio.Lock()
         self._asked = 0
-        self._open: tuple[str, asyncio.Future[tuple[str, str]]] | None = None
+        self._open: _Open[Any] | None = None
 
-    async def ask(self, question: str, choices: Sequence[str] = ()) -> str:
-        """Gives the person's answer to `question`; the run's clock stands still meanwhile.
+    @contextlib.contextmanager
+    def _opening(self, opened: _Open[Any]) -> Iterator[None]:
+        """Lets `opened` be answered in the block; the clocks of the run and of those around it stand still.
+
+        A person may take as long as it takes.
+        """
+        self._open = opened  # before anybody hears of it
+        try:
+            with contextlib.ExitStack() as stack:
+                for clock in self._clocks():
+                    stack.enter_context(clock.stopped())
+                yield
+        finally:
+            self._open = None
+
+    async def _within(
+        self,
+        seconds: float | None,
+        said: asyncio.Future[T],
+        answers: Coroutine[Any, Any, T],
+        late: Callable[[], T],
+    ) -> T:
+        """Gives what `answers` gives, or `late()` when the time is over."""
+        timer = asyncio.timeout(seconds)
+        try:
+            async with timer:
+                return await answers
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            return late() if not said.done() or said.cancelled() else said.result()
+
+    # Questions ---------------------------------------------------------------------------------------
+
+    async def ask(self, question: Question) -> str:
+        """Gives what the model is told of the person's answer.
 
         Raises:
-            NeedsHuman: If nobody is there to answer.
+            NeedsHuman: If nobody is there to answer, or what was given beforehand does not fit.
         """
         async with self._one_at_a_time:
             self._asked += 1
-            question_id = f"q{self._asked}"
-            question = clean_text(question)
-            answered: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
-            self._open = (question_id, answered)  # before anybody hears of the question
-            try:
-                with self._clocks_stopped():
-                    self._add(ev.UserAsked(question_id=question_id, question=question, choices=list(choices)))
-                    begun = time.monotonic()
-                    answer, source = await self._answer(question, choices, answered)
-                    self._add(
-                        ev.UserAnswered(
-                            question_id=question_id,
-                            answer=answer,
-                            source=source,
-                            waited_seconds=time.monotonic() - begun,
-                        )
+            opened = _Open[Answer](
+                name=f"q{self._asked}", question=question, said=asyncio.get_running_loop().create_future()
+            )
+            with self._opening(opened):
+                self._add(_asked(opened.name, question))
+                begun = time.monotonic()
+                answer = await self._within(
+                    question.time_limit_seconds,
+                    opened.said,
+                    self._answer(question, opened.said),
+                    lambda: _too_late(question),
+                )
+                is_secret = question.kind == "secret" and not answer.is_skipped
+                # Kept before anything is written down: from here on no event can hold it.
+                told = _secret_told(self._withheld.keep(answer.text)) if is_secret else _told(answer)
+                self._add(
+                    ev.UserAnswered(
+                        question_id=opened.name,
+                        answer="" if is_secret else answer.text,
+                        source=answer.source,
+                        is_skipped=answer.is_skipped,
+                        waited_seconds=time.monotonic() - begun,
                     )
-            finally:
-                self._open = None
-            return answer
-
-    @contextlib.contextmanager
-    def _clocks_stopped(self) -> Iterator[None]:
-        """Stops the run's clock and those of the runs around it: a person may take as long as it takes."""
-        with contextlib.ExitStack() as stack:
-            for clock in self._clocks():
-                stack.enter_context(clock.stopped())
-            yield
+                )
+            return told
 
     def answer(self, text: str, source: str, question_id: str | None = None) -> bool:
-        """Answers the open question; `False` if there is none, or another one than `question_id`."""
-        if self._open is None or question_id not in (None, self._open[0]) or self._open[1].done():
+        """Answers the open question; `False` if there is none, or another one than `question_id`.
+
+        Raises:
+            UsageError: If the answer is not what is expected; the question stays open.
+        """
+        opened = self._open_for(question_id)
+        if opened is None or opened.question is None:
             return False
-        self._open[1].set_result((clean_text(text), source))
+        try:
+            text = opened.question.checked(text)
+        except AnswerMismatch as exc:
+            raise UsageError(f"The answer was not taken: {exc}. The question stays open.") from None
+        opened.said.set_result(Answer(text=text, source=source))
         return True
 
-    async def _answer(
-        self, question: str, choices: Sequence[str], answered: asyncio.Future[tuple[str, str]]
-    ) -> tuple[str, str]:
-        given = await self._given.find(question)
-        if answered.done():
-            return answered.result()
-        if given is not None:
-            return clean_text(given), "given"
-        if self._audience == "nobody" and self._default is not None:
-            return clean_text(self._default), "default"
-        if self._audience == "nobody":
-            raise NeedsHuman(
-                f"The task asks: {visible(question)!r} and nobody is there to answer. Give answers beforehand "
-                "(answers=[…], --answer, or a default_answer), or run it where a person can be asked.",
-                question=question,
-            )
-        if self._audience == "terminal":
-            return await self._ask_terminal(question, choices, answered)
-        return await answered
+    def skip(self, source: str, question_id: str | None = None) -> bool:
+        """Passes the open question over; `False` like `answer`.
 
-    async def _ask_terminal(
-        self, question: str, choices: Sequence[str], answered: asyncio.Future[tuple[str, str]]
-    ) -> tuple[str, str]:
-        """Asks with `input()`, in the thread that waits for the run if there is one."""
-        typed = asyncio.ensure_future(_input(_prompt(question, choices)))
-        waited_for: set[asyncio.Future[Any]] = {typed, answered}
+        Raises:
+            UsageError: If the agent needs an answer to it.
+        """
+        opened = self._open_for(question_id)
+        if opened is None or opened.question is None:
+            return False
+        if not opened.question.can_be_skipped:
+            raise UsageError("This question cannot be skipped; the agent needs an answer to it.")
+        opened.said.set_result(Answer(source=source, is_skipped=True))
+        return True
+
+    def _open_for(self, name: str | None) -> _Open[Any] | None:
+        opened = self._open
+        return opened if opened and name in (None, opened.name) and not opened.said.done() else None
+
+    async def _answer(self, question: Question, said: asyncio.Future[Answer]) -> Answer:
+        given = await self._given.find(question.question)
+        if said.done():
+            return said.result()
+        if given is not None:
+            return Answer(text=_fitting(question, given, "The answer given beforehand"), source="given")
+        if self._audience == "nobody":
+            return self._answer_of_nobody(question)
+        if self._audience == "terminal":
+            return await self._at_terminal(said, lambda: _ask_terminal(question), question.question)
+        return await said
+
+    def _answer_of_nobody(self, question: Question) -> Answer:
+        if self._default is not None:
+            return Answer(
+                text=_fitting(question, self._default, "The task's default_answer"), source="default"
+            )
+        if question.default is not None:
+            return Answer(text=question.default, source="default")
+        if question.is_optional:
+            return Answer(source="nobody", is_skipped=True)
+        raise NeedsHuman(
+            f"The task asks: {visible(question.question)!r} and nobody is there to answer. Give answers "
+            "beforehand (answers=[…], --answer, or a default_answer), or run it where a person can be asked; "
+            "run.resume(answers=[…]) goes on from here.",
+            question=question.question,
+        )
+
+    # Approvals ---------------------------------------------------------------------------------------
+
+    async def approve(self, tool: Tool, call_id: str, arguments: Mapping[str, Any]) -> Decision:
+        """Gives what is decided about this one call; where nobody is there, it is denied.
+
+        Args:
+            tool: The tool that would be called.
+            call_id: Names the call.
+            arguments: What is shown of its arguments; nothing of it is handed to the tool.
+        """
+        decided = await self._approvals.find(tool, arguments)
+        if decided is None and self._audience == "nobody":
+            decided = Decision(approved=False, source="nobody")
+        if decided is not None:
+            self._add(_approval_asked(tool, call_id, arguments))
+            self._add(_approval_decided(call_id, decided))
+            return decided
+        async with self._one_at_a_time:
+            return await self._ask_approval(tool, call_id, arguments)
+
+    async def _ask_approval(self, tool: Tool, call_id: str, arguments: Mapping[str, Any]) -> Decision:
+        opened = _Open[Decision](name=call_id, said=asyncio.get_running_loop().create_future())
+        with self._opening(opened):
+            self._add(_approval_asked(tool, call_id, arguments))
+            begun = time.monotonic()
+            decision = self._approvals.find_for_run(tool)  # said of another call while this one waited
+            if decision is None:
+                decision = await self._within(
+                    tool.approval_timeout_seconds,
+                    opened.said,
+                    self._decision(tool, arguments, opened.said),
+                    lambda: Decision(approved=False, source="time_limit"),
+                )
+            if decision.approved and decision.is_for_run:
+                self._approvals.approve_for_run(tool)
+            self._add(_approval_decided(call_id, decision, time.monotonic() - begun))
+        return decision
+
+    def decide(self, decision: Decision, call_id: str | None = None) -> bool:
+        """Decides about the call that waits; `False` if there is none, or another one than `call_id`."""
+        opened = self._open_for(call_id)
+        if opened is None or opened.question is not None:
+            return False
+        opened.said.set_result(decision)
+        return True
+
+    async def _decision(
+        self, tool: Tool, arguments: Mapping[str, Any], said: asyncio.Future[Decision]
+    ) -> Decision:
+        if self._audience != "terminal":
+            return await said
+        try:
+            return await self._at_terminal(said, lambda: terminals.decide(tool.name, arguments), tool.name)
+        except NeedsHuman:
+            return Decision(approved=False, source="nobody")
+
+    async def _at_terminal(
+        self, said: asyncio.Future[T], ask: Callable[[], Coroutine[Any, Any, T]], question: str
+    ) -> T:
+        """Gives what is typed in the terminal, or said elsewhere if that is quicker."""
+        typed = asyncio.ensure_future(ask())
+        waited_for: set[asyncio.Future[Any]] = {typed, said}
         try:
             await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-            if answered.done():
-                return answered.result()
-            return clean_text(typed.result()), "terminal"
+            return said.result() if said.done() else typed.result()
         except EOFError:
             raise NeedsHuman(
                 f"The task asks: {visible(question)!r} and the terminal was closed.", question=question
@@ -203,37 +346,58 @@ class Interview:
             typed.cancel()
 
 
-def _prompt(question: str, choices: Sequence[str]) -> str:
-    options = "".join(f"\n  - {visible(choice)}" for choice in choices)
-    return f"{visible(question)}{options}\n> "
+def _fitting(question: Question, answer: str, what: str) -> str:
+    try:
+        return question.checked(answer)
+    except AnswerMismatch as exc:
+        raise NeedsHuman(
+            f"{what} does not fit the question {visible(question.question)!r}: {visible(str(exc))}.",
+            question=question.question,
+        ) from None
 
 
-_LOOK_AGAIN_SECONDS = 0.2
+async def _ask_terminal(question: Question) -> Answer:
+    text = await terminals.ask(question)
+    return (
+        Answer(source="terminal", is_skipped=True) if text is None else Answer(text=text, source="terminal")
+    )
 
 
-async def _input(prompt: str) -> str:
-    """Asks in the thread that waits for a run; while nobody does, the terminal belongs to its prompt."""
-    while True:
-        future = background.submit_to_waiting_thread(lambda: input(prompt))
-        if future is not None:
-            try:
-                return await asyncio.wrap_future(future)
-            except InterruptedError:
-                await asyncio.get_running_loop().create_future()  # the run's cancel is on its way
-        if background.is_awaited():
-            return await background.call_in_thread(lambda: input(prompt), "input")
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+def _too_late(question: Question) -> Answer:
+    if question.default is not None:
+        return Answer(text=question.default, source="default")
+    return Answer(source="time_limit", is_skipped=True)
 
 
-def read_question(arguments: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Gives the question and the choices of a `talk_to_user` call.
+def _told(answer: Answer) -> str:
+    return told_of_answer(answer.text, answer.source, is_skipped=answer.is_skipped)
 
-    Raises:
-        ValueError: If they are not texts; the words are for the model.
-    """
-    question, choices = arguments.get("question"), arguments.get("choices") or []
-    if not isinstance(question, str) or not question.strip():
-        raise ValueError("`question` must be a text that asks something")
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise ValueError("`choices` must be a list of texts")
-    return question, choices
+
+def _secret_told(stand_in: str) -> str:
+    return (
+        f"The person gave it in confidence; its stand-in is {stand_in}. Write the stand-in into the arguments of "
+        "the tool that needs it: the tool gets the value, which you do not see."
+    )
+
+
+def _asked(question_id: str, question: Question) -> ev.UserAsked:
+    return ev.UserAsked(question_id=question_id, **{**vars(question), "choices": list(question.choices)})
+
+
+def _approval_asked(tool: Tool, call_id: str, arguments: Mapping[str, Any]) -> ev.ApprovalAsked:
+    return ev.ApprovalAsked(
+        call_id=call_id,
+        tool=tool.name,
+        arguments=json_value(arguments),  # a copy: who listens to events may change what they hold
+        time_limit_seconds=tool.approval_timeout_seconds,
+    )
+
+
+def _approval_decided(call_id: str, decision: Decision, waited_seconds: float = 0.0) -> ev.ApprovalDecided:
+    return ev.ApprovalDecided(
+        call_id=call_id,
+        approved=decision.approved,
+        source=decision.source,
+        reason=decision.reason,
+        waited_seconds=waited_seconds,
+    )

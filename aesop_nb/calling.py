@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
+import json
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import background
 from . import events as ev
-from .asking import TALK_TO_USER, read_question
-from .errors import LimitExceeded, ToolFailed
+from .answers import TALK_TO_USER, read_question
+from .clocks import call_time
+from .errors import LimitExceeded, NeedsHuman, ToolFailed
 from .texts import shorten
 from .tools import ArgumentsInvalid, Tool, read_arguments, unknown_tool_text
 from .values import json_value, model_text, value_text
@@ -19,12 +22,17 @@ from .values import json_value, model_text, value_text
 if TYPE_CHECKING:
     from .asking import Interview
     from .config import TaskConfig
+    from .recorders import Recorder
 
 MAX_CALLS_A_TURN = 64
 """More calls in one reply are answered with an error instead of being made."""
 
 
 _Maker: TypeAlias = Callable[[], Coroutine[Any, Any, str]]
+
+
+FINISHING_SECONDS = 1.0
+"""How long the other calls of a turn have when a question in it cannot be answered."""
 
 
 MAX_REFUSAL_CHARACTERS = 4_000
@@ -34,6 +42,8 @@ MAX_REFUSAL_CHARACTERS = 4_000
 class Caller:
     """Makes the tool calls of one run. Lives on the loop's thread.
 
+    Before a tool with side effects is called, it has the store keep that it will be.
+
     Attributes:
         in_threads: Synchronous tools that are working now, by call; a thread cannot be stopped.
     """
@@ -41,14 +51,18 @@ class Caller:
     def __init__(
         self,
         config: TaskConfig,
-        add: Callable[[ev.Event], None],
+        recorder: Recorder,
+        interview: Interview,
         *,
         raises: Callable[[], bool],
         async_tools_loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.in_threads: dict[str, str] = {}
         self._config = config
-        self._add = add
+        self._add = recorder.add
+        self._write_down = recorder.write_down
+        self._withheld = recorder.withheld
+        self._interview = interview
         self._raises = raises
         self._async_tools_loop = async_tools_loop
         self._calls_made = 0
@@ -57,9 +71,10 @@ class Caller:
         self,
         calls: Sequence[ev.CallRequest],
         tools: Mapping[str, Tool],
-        interview: Interview | None,
         finishing: Iterable[str],
         turn: int,
+        *,
+        may_ask: bool,
     ) -> tuple[dict[str, str], bool]:
         """Makes the calls at the same time.
 
@@ -71,7 +86,7 @@ class Caller:
             NeedsHuman: If a person is asked and nobody is there.
             ToolFailed: If a tool raises and `settings.tools_raise_on_error` is set.
         """
-        offered = [*tools, *([TALK_TO_USER.name] if interview else []), *finishing]
+        offered = [*tools, *([TALK_TO_USER.name] if may_ask else []), *finishing]
         makers: dict[str, _Maker] = {}
         refused: dict[str, str] = {}
         for index, call in enumerate(calls):
@@ -80,7 +95,7 @@ class Caller:
                     raise ArgumentsInvalid(
                         f"only {MAX_CALLS_A_TURN} calls are made in one turn; ask again later"
                     )
-                makers[call.call_id] = self._prepare(call, tools, interview, offered, turn)
+                makers[call.call_id] = self._prepare(call, tools, offered, turn, may_ask=may_ask)
             except ArgumentsInvalid as exc:
                 error = shorten(str(exc), MAX_REFUSAL_CHARACTERS)
                 refused[call.call_id] = f"Error: {error}"
@@ -101,26 +116,40 @@ class Caller:
         self,
         call: ev.CallRequest,
         tools: Mapping[str, Tool],
-        interview: Interview | None,
         offered: Sequence[str],
         turn: int,
+        *,
+        may_ask: bool,
     ) -> _Maker:
         """Gives what makes the call; nothing of the tool has run before."""
         arguments = read_arguments(call.arguments)
-        if call.tool == TALK_TO_USER.name and interview:
+        if call.tool == TALK_TO_USER.name and may_ask:
             try:
-                question, choices = read_question(arguments)
+                question = read_question(arguments)
             except ValueError as exc:
                 raise ArgumentsInvalid(str(exc)) from exc
-            return lambda: interview.ask(question, choices)
+            return lambda: self._interview.ask(question)
         tool = tools.get(call.tool)
         if tool is None:
             raise ArgumentsInvalid(unknown_tool_text(call.tool, offered))
-        checked = tool.check(arguments)
+        checked = self._check(tool, arguments)
         called = ev.ToolCalled(
             turn=turn, call_id=call.call_id, tool=tool.name, arguments=json_value(arguments)
         )
-        return lambda: self._call(called, tool, checked)
+        if not tool.requires_approval:
+            return lambda: self._call(called, tool, checked)
+        approved = _own(checked)  # now, before the next call is checked
+        return lambda: self._call_if_approved(called, tool, approved)
+
+    def _check(self, tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Gives what the tool will be called with: its types, and the secrets in the place of stand-ins."""
+        if not (tool.takes_secrets and self._withheld.is_used_in(arguments)):
+            return tool.check(arguments)
+        try:
+            return tool.check(self._withheld.put_in(arguments), self._withheld.masked)
+        except ArgumentsInvalid as exc:
+            error = str(exc)
+        raise ArgumentsInvalid(error)  # outside, so that no error is chained whose text holds a secret
 
     def _count(self, calls: int) -> None:
         limit = self._config.max_tool_calls
@@ -131,19 +160,45 @@ class Caller:
                 limit="max_tool_calls",
             )
 
+    async def _call_if_approved(self, called: ev.ToolCalled, tool: Tool, arguments: dict[str, Any]) -> str:
+        """Makes the call if the person says yes to it and to these very arguments."""
+        before = json_value(arguments)
+        # What a validator makes of a secret is not known, so what the model wrote is shown.
+        shown = called.arguments if self._withheld.is_used_in(called.arguments) else before
+        decision = await self._interview.approve(tool, called.call_id, shown)
+        if decision.approved:
+            if json_value(arguments) != before:
+                error = "its arguments changed after they were approved, so it was not made."
+            else:
+                return await self._call(called, tool, arguments)
+        else:
+            error = decision.told
+        self._add(
+            ev.ToolFailed(
+                turn=called.turn,
+                call_id=called.call_id,
+                tool=tool.name,
+                arguments=json.dumps(called.arguments, ensure_ascii=False),
+                error=error,
+            )
+        )
+        return f"Error: {error}"
+
     async def _call(self, called: ev.ToolCalled, tool: Tool, checked: dict[str, Any]) -> str:
         """Makes one call; whatever the tool raises is told to the model."""
         self._add(called)
+        if tool.spec.side_effects:  # so that a crash cannot hide that it may have taken effect
+            await background.call_in_thread(self._write_down, "store")
         begun = time.monotonic()
         limit = tool.timeout_seconds or self._config.tool_timeout_seconds
-        timer = asyncio.timeout(limit)
         try:
-            async with timer:
-                output = await self._run(called, tool, checked)
+            async with call_time(limit) as timer:
+                output = self._withheld.masked(await self._run(called, tool, checked))
         except BaseException as exc:  # the one place where a tool's failure is caught
-            if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
+            if isinstance(exc, asyncio.CancelledError) and background.is_being_cancelled():
                 raise
             error = f"TimeoutError: no answer within {limit} s" if timer.expired() else error_text(exc)
+            error = self._withheld.masked(error)
             self._add(
                 ev.ToolFailed(
                     turn=called.turn,
@@ -153,18 +208,21 @@ class Caller:
                     duration_seconds=time.monotonic() - begun,
                 )
             )
-            if self._raises():
+            if self._raises() and not self._withheld:
                 raise ToolFailed(f"Tool {tool.name!r} raised {error}") from exc
-            return f"Error: {model_text(error)}"
-        self._add(
-            ev.ToolReturned(
-                call_id=called.call_id,
-                tool=tool.name,
-                output=output,
-                duration_seconds=time.monotonic() - begun,
+        else:
+            self._add(
+                ev.ToolReturned(
+                    call_id=called.call_id,
+                    tool=tool.name,
+                    output=output,
+                    duration_seconds=time.monotonic() - begun,
+                )
             )
-        )
-        return model_text(output)
+            return model_text(output)
+        if self._raises():  # without its cause: a traceback shows messages, and variables on request
+            raise ToolFailed(f"Tool {tool.name!r} raised {error}")
+        return f"Error: {model_text(error)}"
 
     async def _run(self, call: ev.ToolCalled, tool: Tool, arguments: dict[str, Any]) -> str:
         """Gives what the tool gives as text; the text of a large value is made off the loop, in a thread."""
@@ -173,7 +231,8 @@ class Caller:
             def work() -> Any:
                 self.in_threads[call.call_id] = tool.name
                 try:
-                    value = tool.use(arguments)
+                    with self._withheld.held():
+                        value = tool.use(arguments)
                     return value if inspect.iscoroutine(value) else value_text(value)
                 finally:
                     self.in_threads.pop(call.call_id, None)
@@ -190,10 +249,12 @@ class Caller:
         return await background.call_in_thread(lambda: value_text(value), tool.name)
 
 
-def _is_being_cancelled() -> bool:
-    """Whether the run is stopped, and not something that a tool was awaiting."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _own(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Gives a copy that nobody else holds, as far as the values can be copied."""
+    try:
+        return copy.deepcopy(arguments)
+    except Exception:  # noqa: BLE001  # a type of the user's that cannot be copied
+        return arguments
 
 
 def error_text(exc: BaseException) -> str:
@@ -206,15 +267,22 @@ def error_text(exc: BaseException) -> str:
 
 
 async def _all_of(coroutines: Sequence[Coroutine[Any, Any, str]]) -> list[str]:
-    """Awaits all; if one raises, the others are cancelled first."""
+    """Awaits all; if one raises, the others are cancelled first.
+
+    Where only a person is missing they may finish, as the run can be resumed with what they gave.
+    """
     if len(coroutines) == 1:
         return [await coroutines[0]]
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
+    except BaseException as exc:
+        try:
+            if isinstance(exc, NeedsHuman):
+                await asyncio.wait(tasks, timeout=FINISHING_SECONDS)
+        finally:
+            for task in tasks:
+                task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=0.1)
         raise

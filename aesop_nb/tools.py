@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import json
+import math
 import traceback
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
@@ -49,6 +50,10 @@ class Tool:
         function: Called with keyword arguments; `async def` runs on the loop, `def` in a thread.
         side_effects: Whether it changes something outside; a rehearsal leaves it alone.
         timeout_seconds: Time for one call; `None` leaves it to `TaskConfig.tool_timeout_seconds`.
+        requires_approval: Whether a person must say yes to each call, its arguments before their eyes; nobody
+            there means no. A rehearsal leaves it alone.
+        approval_timeout_seconds: How long the person has for that; then it is a no. `None` is no limit.
+        takes_secrets: Whether it gets the value of a secret where the model writes its stand-in.
     """
 
     name: str
@@ -56,6 +61,9 @@ class Tool:
     function: Callable[..., Any]
     side_effects: bool = False
     timeout_seconds: float | None = None
+    requires_approval: bool = False
+    approval_timeout_seconds: float | None = None
+    takes_secrets: bool = True
 
     @classmethod
     def of(cls, function: Callable[..., Any] | Tool) -> Tool:
@@ -110,11 +118,15 @@ class Tool:
             name=self.name,
             description=self.description,
             parameters=self._arguments[1],
-            side_effects=self.side_effects,
+            side_effects=self.side_effects or self.requires_approval,
         )
 
-    def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, arguments: Mapping[str, Any], masked: Callable[[str], str] = str) -> dict[str, Any]:
         """Gives the arguments as the function's annotations want them.
+
+        Args:
+            arguments: What the model gives.
+            masked: What hides secrets in a text, before an error shows the text or a part of it.
 
         Raises:
             ArgumentsInvalid: If they do not fit; the function was not called.
@@ -122,9 +134,9 @@ class Tool:
         try:
             checked = self._arguments[0].model_validate(dict(arguments))
         except ValidationError as exc:
-            raise ArgumentsInvalid(explain_mismatch(exc)) from exc
+            raise ArgumentsInvalid(explain_mismatch(exc, masked)) from exc
         except Exception as exc:  # a validator of the user's that raises anything but ValueError
-            error = one_line("".join(traceback.format_exception_only(exc)), 200)
+            error = one_line(masked("".join(traceback.format_exception_only(exc))), 200)
             raise ArgumentsInvalid(f"the arguments could not be checked: {error}") from exc
         given = checked.model_fields_set
         return {
@@ -158,12 +170,13 @@ def _too_many() -> ValueError:
     return ValueError(f"more than {MAX_ITEMS:,} items came, and a tool can give no more; take fewer")
 
 
-def explain_mismatch(exc: ValidationError) -> str:
+def explain_mismatch(exc: ValidationError, masked: Callable[[str], str] = str) -> str:
     """Gives pydantic's errors as a short text: where, what is wrong, what came."""
     lines = []
     for error in exc.errors(include_url=False)[:8]:
         where = ".".join(str(part) for part in error["loc"]) or "value"
-        lines.append(f"{where}: {error['msg']} (got {one_line(repr(error['input']), 80)})")
+        came = one_line(masked(repr(error["input"])), 80)
+        lines.append(f"{masked(where)}: {masked(error['msg'])} (got {came})")
     return "; ".join(lines)
 
 
@@ -230,6 +243,9 @@ def tool(
     description: str | None = None,
     side_effects: bool = False,
     timeout_seconds: float | None = None,
+    requires_approval: bool = False,
+    approval_timeout_seconds: float | None = None,
+    takes_secrets: bool = True,
 ) -> Tool: ...
 @overload
 def tool(
@@ -238,6 +254,9 @@ def tool(
     description: str | None = None,
     side_effects: bool = False,
     timeout_seconds: float | None = None,
+    requires_approval: bool = False,
+    approval_timeout_seconds: float | None = None,
+    takes_secrets: bool = True,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Makes a `Tool` of a function; plain functions are accepted as tools too.
@@ -247,7 +266,8 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
     Args:
         function: The function, when used bare or called directly.
-        **options: `name`, `description`, `side_effects` and `timeout_seconds`, as on `Tool`.
+        **options: `name`, `description`, `side_effects`, `timeout_seconds`, `requires_approval`,
+            `approval_timeout_seconds` and `takes_secrets`, as on `Tool`.
 
     Raises:
         UsageError: If the function cannot be described to a model.
@@ -264,6 +284,9 @@ def make_tool(
     description: str | None = None,
     side_effects: bool = False,
     timeout_seconds: float | None = None,
+    requires_approval: bool = False,
+    approval_timeout_seconds: float | None = None,
+    takes_secrets: bool = True,
 ) -> Tool:
     """Gives the tool for `function`; what is not said comes from its name and docstring."""
     if not callable(function):
@@ -273,8 +296,12 @@ def make_tool(
         raise UsageError(f"{name!r} cannot name a tool. Give it one: tool(f, name='look_up').")
     if name in RESERVED_NAMES:
         raise UsageError(f"{name!r} is a tool of the engine's own. Give yours another name: tool(f, name=…).")
-    if timeout_seconds is not None and timeout_seconds <= 0:
-        raise UsageError(f"timeout_seconds={timeout_seconds!r} of tool {name!r} must be above 0.")
+    for option, seconds in (
+        ("timeout_seconds", timeout_seconds),
+        ("approval_timeout_seconds", approval_timeout_seconds),
+    ):
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise UsageError(f"{option}={seconds!r} of tool {name!r} must be a number above 0.")
     if description is None:
         doc = docstring_parser.parse(inspect.getdoc(function) or "")
         description = "\n\n".join(part for part in (doc.short_description, doc.long_description) if part)
@@ -284,6 +311,9 @@ def make_tool(
         function=function,
         side_effects=side_effects,
         timeout_seconds=timeout_seconds,
+        requires_approval=requires_approval,
+        approval_timeout_seconds=approval_timeout_seconds,
+        takes_secrets=takes_secrets,
     )
     _ = made.spec  # a parameter that cannot be described is an error now, not in the middle of a run
     return made
