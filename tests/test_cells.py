@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from aesop_nb import Agent, Task, UsageError, tool
 from aesop_nb.notebook.cells import Cell, split_body
 from aesop_nb.notebook.expressions import render
-from aesop_nb.notebook.options import OPTIONS, options_help, parse_options
+from aesop_nb.notebook.options import OPTIONS, options_help
+from aesop_nb.notebook.parsing import parse_options
 from aesop_nb.testing import ScriptedModel
 
 NAUGHTY = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +14,10 @@ from typing import Any
 import pandas as pd
 import pydantic
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from shells import Notebook
-from traitlets.config import Config
+from helping import eventually
+from shells import Notebook, fresh_shell
 
-from aesop_nb import Run, Task, TaskCancelled, TaskFailed, settings
+from aesop_nb import Run, Task, TaskCancelled, TaskFailed, settings, tool
 from aesop_nb.config import temporary_settings
 from aesop_nb.models.transcript import ModelRequest, SystemMessage
 from aesop_nb.notebook import magics
@@ -38,16 +36,8 @@ class Company(pydantic.BaseModel):
 def bare_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A shell of its own, without the magics."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    InteractiveShell.clear_instance()
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    shell: Any = InteractiveShell.instance(config=config)
-    # The hooks that a shell sets for its process, as they were.
-    before = sys.displayhook, sys.excepthook
-    yield shell
-    sys.displayhook, sys.excepthook = before
-    InteractiveShell.clear_instance()
+    with fresh_shell() as shell:
+        yield shell
 
 
 @pytest.fixture
@@ -284,7 +274,8 @@ def test_raw_sends_braces_too(nb: Notebook) -> None:
         ("%aesop ask -m m -r Unknown Go", "there is no 'Unknown'"),
         ("%aesop ask", "nothing to ask"),
         ("%aesop statsu", "Did you mean 'status'?"),
-        ("%aesop doctor now", "takes nothing more, not 'now'"),
+        ("%aesop help now", "takes nothing more, not 'now'"),
+        ("%aesop doctor now", "not 'now'"),
         ("%aesop wait r0", "There is no run 'r0'"),
     ],
 )
@@ -395,6 +386,85 @@ def test_an_answer_without_a_text_is_an_error(nb: Notebook, asking: Callable[[st
     run.cancel()
 
 
+def test_a_call_is_decided_about_from_a_line(nb: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aesop_nb.tasks.find_audience", lambda: "widget")
+    deleted: list[str] = []
+
+    def delete(path: str) -> str:
+        deleted.append(path)
+        return "deleted"
+
+    nb.script(*[call("delete", path=path) for path in "abcd"], "done")
+    nb.shell.user_ns["delete"] = tool(delete, requires_approval=True)
+    run = nb.run("%%aesop --bg -m m -t delete\nTidy up")
+
+    def decided(text: str) -> str:
+        assert eventually(lambda: run.log.approval is not None)
+        approval = run.log.approval
+        said = repr(nb.run(f"%aesop answer {run.id} {text}"))
+        assert eventually(lambda: approval.approved is not None)
+        return said
+
+    assert eventually(lambda: run.log.approval is not None)
+    for nothing in ("", "fine by me", "approve it"):
+        assert "waits for approval of a call" in nb.mistake(f"%aesop answer {run.id} {nothing}".strip())
+    assert "denied the call" in decided("deny too early")
+    assert "approved the call" in decided("approve")
+    assert "approved the call" in decided("'approve all'")
+    assert nb.run(f"%aesop wait {run.id}") == "done"
+    assert deleted == ["b", "c", "d"]
+    assert run.log.approvals[0].reason == "too early"
+
+
+def test_a_question_is_skipped_and_a_secret_given_from_a_line(
+    nb: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aesop_nb.tasks.find_audience", lambda: "widget")
+    got: list[str] = []
+    nb.script(
+        call("talk_to_user", question="Which?"),
+        call("talk_to_user", question="Key?", kind="secret"),
+        call("use", key="<secret:1>"),
+        "done",
+    )
+    nb.shell.user_ns["use"] = tool(lambda key: got.append(key), name="use", description="")
+    run = nb.run("%%aesop --bg -m m -u -t use\nAsk")
+    assert eventually(lambda: run.question == "Which?")
+    assert "skipped" in repr(nb.run(f"%aesop answer {run.id} --skip"))
+    assert eventually(lambda: run.question == "Key?")
+    assert "saved with the notebook" in nb.mistake(f"%aesop answer {run.id} hunter2")
+    assert "cannot be skipped" in nb.mistake(f"%aesop answer {run.id} --skip")
+    prompts: list[str] = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: prompts.append(prompt) or "hunter22")
+    assert repr(nb.run(f"%aesop answer {run.id}")) == f"answered {run.id} with a secret"
+    assert nb.run(f"%aesop wait {run.id}") == "done"
+    assert (prompts, got) == (["Key? "], ["hunter22"])
+    assert "hunter22" not in "".join(event.model_dump_json() for event in run.events)
+
+
+def test_a_secret_typed_too_late_answers_no_other_question(
+    nb: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aesop_nb.tasks.find_audience", lambda: "widget")
+    nb.script(
+        call("talk_to_user", question="Key?", kind="secret", time_limit_seconds=0.2),
+        call("talk_to_user", question="Name?"),
+        lambda request: texts(request).split("---\n")[-1],
+    )
+    run = nb.run("%%aesop --bg -m m -u\nAsk")
+
+    def type_slowly(prompt: str) -> str:
+        assert eventually(lambda: run.question == "Name?")
+        return "hunter22"
+
+    assert eventually(lambda: run.question == "Key?")
+    monkeypatch.setattr("getpass.getpass", type_slowly)
+    assert "waits for no answer" in nb.mistake(f"%aesop answer {run.id}")
+    assert run.question == "Name?"
+    run.answer("Ann")
+    assert run.wait() == "Ann"
+
+
 # The other subcommands -------------------------------------------------------------------------------
 
 
@@ -418,7 +488,7 @@ def test_runs_and_events_are_frames(nb: Notebook) -> None:
     run_id = nb["df"].iloc[-1]["run_id"]
     assert nb.run(f"%aesop events {run_id}")["type"].iloc[-1] == "run_completed"
     assert nb.run("%aesop events")["run_id"].iloc[0] == run_id
-    assert len(nb.run("%aesop tasks")) == len(nb["df"])
+    assert nb.run("%aesop tasks")["run_id"].iloc[-1] == run_id
 
 
 def test_show_gives_the_block_of_a_run(nb: Notebook) -> None:
@@ -437,7 +507,7 @@ def test_the_model_is_shown_and_set(nb: Notebook, monkeypatch: pytest.MonkeyPatc
     assert "needs a key" in nb.mistake("%aesop model gpt-5")
     assert settings.model is None
     monkeypatch.setenv("OPENAI_API_KEY", "sk-sentinel-0123456789abcdef")
-    assert repr(nb.run("%aesop model gpt-5")) == "gpt-5 (from settings.model) at OpenAI"
+    assert repr(nb.run("%aesop model gpt-5")).startswith("gpt-5 (from settings.model) at OpenAI")
     assert settings.model == "gpt-5"
     assert "gpt-5-mini (the default where OPENAI_API_KEY is set)" in repr(nb.run("%aesop model ''"))
     assert settings.model is None
@@ -464,6 +534,14 @@ def test_the_ids_in_lines_are_those_of_runs(nb: Notebook) -> None:
     shown = re.search(r"run (r\d+)", repr(nb.run("%aesop")))
     assert shown is not None
     assert find_run(shown[1]).result == "one"
+
+
+def test_a_line_is_split_at_any_blank_and_says_what_it_wanted(nb: Notebook) -> None:
+    nb.script("one")
+    run_id = re.search(r"run (r\d+)", repr(nb.run("%%aesop -m m\nGo\n") and nb.run("%aesop")))
+    assert run_id is not None
+    assert nb.run(f"%aesop show\t{run_id[1]}") is not None
+    assert "One model is named here, not 'a b'" in nb.mistake("%aesop model a b")
 
 
 def test_a_text_result_is_shown_as_it_reads(nb: Notebook) -> None:

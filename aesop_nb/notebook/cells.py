@@ -18,15 +18,17 @@ from pydantic import ValidationError
 from ..agents import Agent
 from ..columns import parse_columns
 from ..config import TaskConfig
+from ..decorators import TaskFunction
 from ..errors import UsageError
 from ..models.transcript import Model
 from ..tasks import Task
 from ..texts import nearest, one_line
+from ..variants import varied
 from .expressions import Namespace, evaluate, is_shells, own_names, render
-from .options import OPTIONS, Parsed, parse_options
+from .options import OPTIONS
+from .parsing import Parsed, parse_options
 
-_MEMORY_SCOPES = ("task", "session", "permanent")
-_TARGET = re.compile(r"\s*([^\s\"'<-][^\s<]*)?\s*<<(?!<)")
+TARGET = re.compile(r"\s*([^\s\"'<-][^\s<]*)?\s*<<(?!<)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +54,12 @@ class Cell:
         Raises:
             UsageError: If an option, the name or the body cannot be used.
         """
-        if named := _TARGET.match(line):
+        if named := TARGET.match(line):
             target, parsed = _check_name(named[1] or "", "<<"), parse_options(line[named.end() :])
         else:
             target, parsed = None, parse_options(line)
         objective, instructions = split_body(body)
-        if not objective:
+        if not objective and "run" not in parsed.given:
             raise UsageError("The cell is empty. Its first paragraph says what is to be done.")
         return cls(
             target=_one_target(target, parsed),
@@ -74,7 +76,7 @@ class Cell:
             UsageError: If an option cannot be used or there is no text.
         """
         parsed = parse_options(line, takes_text=True)
-        if not parsed.text.strip():
+        if not parsed.text.strip() and "run" not in parsed.given:
             raise UsageError("There is nothing to ask. Write for example: %aesop ask -r int How many …")
         return cls(target=_one_target(None, parsed), given=parsed.given, objective=parsed.text)
 
@@ -93,35 +95,40 @@ class Cell:
         Raises:
             UsageError: If a name is unknown, an expression fails or a value does not fit.
         """
-        objective, instructions = self.objective, self.instructions
-        if not self.has("raw"):
-            objective, instructions = render(objective, namespace), render(instructions, namespace)
+        arguments = self._arguments(namespace)
+        objective, instructions = self._texts(namespace)
+        if self.has("run"):
+            more = "\n\n".join(text for text in (objective, instructions) if text)
+            return _variant(_runnable(self.given["run"], namespace), arguments, limits_of(self.given), more)
         return Task(
             objective,
-            name=self.given.get("name"),
             instructions=instructions,
-            context=dict(_input(text, namespace) for text in self.given.get("input", ())) or None,
-            result_type=self._result_type(namespace),
-            agents=self._agents(namespace),
-            tools=[_function(name, namespace) for name in self.given.get("tools", ())],
-            user_access=True if self.has("user") else None,
-            default_answer=self.given.get("default"),
-            model=_model(self.given.get("model"), namespace),
-            config=_config(self.given),
-            memory_scope=_memory_scope(self.given.get("memory")),
+            config=TaskConfig(**limits_of(self.given)),
+            **arguments,
         )
 
-    def _result_type(self, namespace: Namespace) -> Any:
-        if self.has("columns"):
-            return list[parse_columns(self.given["columns"])]  # type: ignore[misc]
-        if self.has("returns"):
-            text = self.given["returns"]
-            return evaluate(text, {**_type_names(text), **namespace}, f"--returns {text}")
-        return str
+    def _texts(self, namespace: Namespace) -> tuple[str, str]:
+        """The objective and the instructions, filled in."""
+        if self.has("raw"):
+            return self.objective, self.instructions
+        return render(self.objective, namespace), render(self.instructions, namespace)
 
-    def _agents(self, namespace: Namespace) -> list[Agent] | None:
-        names = self.given.get("agents")
-        return names and [_agent(name, namespace) for name in names]
+    def _arguments(self, namespace: Namespace) -> dict[str, Any]:
+        """What the options say about the task, as arguments of `Task`; without the limits."""
+        readers: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "name": ("name", str),
+            "columns": ("result_type", lambda spec: list[parse_columns(spec)]),  # type: ignore[misc]
+            "returns": ("result_type", lambda text: _type(text, namespace)),
+            "input": ("context", lambda texts: dict(_input(text, namespace) for text in texts)),
+            "tools": ("tools", lambda names: [_function(name, namespace) for name in names]),
+            "agents": ("agents", lambda names: [_agent(name, namespace) for name in names]),
+            "user": ("user_access", bool),
+            "default": ("default_answer", str),
+            "model": ("model", lambda name: _model(name, namespace)),
+            "memory": ("memory_scope", str),
+            "reuse": ("reuse", bool),
+        }
+        return {argument: read(self.given[key]) for key, (argument, read) in readers.items() if self.has(key)}
 
 
 def split_body(body: str) -> tuple[str, str]:
@@ -149,8 +156,8 @@ def _joined(lines: list[str]) -> str:
 # What the options name -------------------------------------------------------------------------------
 
 
-def _type_names(source: str) -> dict[str, Any]:
-    """What `--returns` may name without an import; the notebook's own variables go first."""
+def type_names(source: str) -> dict[str, Any]:
+    """Gives what `--returns` may name without an import; the notebook's own variables go first."""
     names = {name: getattr(typing, name) for name in ("Annotated", "Any", "Literal", "Optional", "Union")}
     names |= {name: getattr(datetime, name) for name in ("date", "datetime", "time", "timedelta")}
     names["Decimal"] = decimal.Decimal
@@ -159,6 +166,10 @@ def _type_names(source: str) -> dict[str, Any]:
 
         names["DataFrame"] = pd.DataFrame
     return names
+
+
+def _type(source: str, namespace: Namespace) -> Any:
+    return evaluate(source, {**type_names(source), **namespace}, f"--returns {source}")
 
 
 def _check_name(name: str, option: str) -> str:
@@ -237,9 +248,9 @@ def _kind(value: Any) -> str:
     return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
 
 
-def _model(name: str | None, namespace: Namespace) -> Model | str | None:
+def _model(name: str, namespace: Namespace) -> Model | str:
     """A variable that holds a model, else the name itself."""
-    found = namespace.get(name) if name is not None else None
+    found = namespace.get(name)
     return found if isinstance(found, Model) and not isinstance(found, type) else name
 
 
@@ -251,16 +262,12 @@ def _input(text: str, namespace: Namespace) -> tuple[str, Any]:
     return name, _look_up(name, namespace, "--input", lambda _: True)
 
 
-def _memory_scope(scope: str | None) -> Any:
-    if scope is not None and scope not in _MEMORY_SCOPES:
-        raise UsageError(
-            f"--memory {one_line(scope)!r} is none of {', '.join(_MEMORY_SCOPES)}.{nearest(scope, _MEMORY_SCOPES)}"
-        )
-    return scope
+def limits_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the limits among the options, by the names `TaskConfig` has for them.
 
-
-def _config(given: Mapping[str, Any]) -> TaskConfig | None:
-    """The limits; each is checked by itself, so that the error names the option that was typed."""
+    Raises:
+        UsageError: If one does not fit; each is checked by itself, so that the error names what was typed.
+    """
     limits = {}
     for option in OPTIONS:
         if option.limit and option.key in given:
@@ -269,9 +276,49 @@ def _config(given: Mapping[str, Any]) -> TaskConfig | None:
                 TaskConfig(**{option.limit: given[option.key]})
             except UsageError as exc:
                 raise UsageError(f"{option.long} {given[option.key]!r} does not fit: {_why(exc)}.") from exc
-    return TaskConfig(**limits) if limits else None
+    return limits
 
 
 def _why(exc: UsageError) -> str:
     cause = exc.__cause__
     return str(cause.errors()[0]["msg"]) if isinstance(cause, ValidationError) else str(exc)
+
+
+# A task that is there already ------------------------------------------------------------------------
+
+
+def is_runnable(value: Any) -> bool:
+    """Whether `--run` can name it."""
+    return isinstance(value, Task | TaskFunction)
+
+
+def _runnable(path: str, namespace: Namespace) -> Task[Any] | TaskFunction[..., Any]:
+    found = _look_up(path, namespace, "--run", is_runnable)
+    if not is_runnable(found):
+        raise UsageError(f"--run: {path!r} is {_kind(found)}, neither a Task nor a @task function.")
+    return found
+
+
+def _variant(
+    base: Task[Any] | TaskFunction[..., Any], changes: dict[str, Any], limits: dict[str, Any], more: str
+) -> Task[Any]:
+    """The task with some arguments changed; the task itself where nothing is."""
+    inputs = changes.pop("context", {})
+    if isinstance(base, TaskFunction):
+        base = _called(base, inputs)
+    elif inputs:
+        changes["context"] = {**base.context, **inputs}
+    if limits:
+        changes["config"] = TaskConfig(**{**base.config.model_dump(exclude_unset=True), **limits})
+    if more:
+        changes["instructions"] = "\n\n".join(text for text in (base.instructions, more) if text)
+    return varied(base, **changes) if changes else base
+
+
+def _called(function: TaskFunction[..., Any], inputs: Mapping[str, Any]) -> Task[Any]:
+    try:
+        return function.task(**inputs)
+    except TypeError as exc:
+        raise UsageError(
+            f"--run: {one_line(str(exc), 200)}. Inputs are given by -i NAME or -i NAME=EXPR."
+        ) from None

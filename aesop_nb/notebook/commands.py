@@ -3,52 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..config import settings
 from ..errors import UsageError
+from ..histories import runs
+from ..mapping.map_runs import MapRun
 from ..models.choosing import choose_model
 from ..models.transcript import Model
-from ..sessions import find_run, last_run, recent_runs, runs
+from ..quick import result_of
+from ..sessions import find_run, recent_runs
+from ..tasks import Task
 from ..texts import nearest, one_line
 from .cells import Cell
 from .doctor import doctor, model_line
-from .options import options_help, unquote
-from .outcomes import Block, Text, result_of, run_cell
+from .history_commands import HISTORY, kept_or_latest
+from .map_html import MapBlock
+from .memory_commands import MEMORY
+from .options import options_help
+from .outcomes import Block, Text, run_cell, shown
+from .parsing import unquote
+from .replies import reply
+from .run_trees import run_tree_df
+from .subcommands import (
+    ID,
+    NOTHING_RAN,
+    Command,
+    Notebook,
+    latest,
+    named_or_latest,
+    one_word,
+    only,
+    under_way,
+)
+from .task_code import task_code
 from .wording import duration, plain_line
 
 if TYPE_CHECKING:
     from ..running import Run
-    from .expressions import Namespace
-
-_NOTHING = "Nothing has run yet. A cell that begins with %%aesop runs a task; %aesop help says more."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Notebook:
-    """What a subcommand needs of the shell: its variables, and a way to add some."""
-
-    namespace: Namespace
-    bind: Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """One subcommand.
-
-    Attributes:
-        name: The first word after `%aesop`.
-        arguments: What follows it, as the help writes it.
-        help: What it gives, in a sentence.
-        function: Called with the notebook and what follows the name.
-    """
-
-    name: str
-    arguments: str = ""
-    help: str
-    function: Callable[[Notebook, str], Any]
 
 
 def run_line(line: str, notebook: Notebook) -> Any:
@@ -57,9 +50,11 @@ def run_line(line: str, notebook: Notebook) -> Any:
     Raises:
         UsageError: If there is no such subcommand, or it cannot use what follows.
     """
-    name, _, rest = line.strip().partition(" ")
+    name, rest = (*line.split(maxsplit=1), "", "")[:2]
     if asks_for_help(line):
         name, rest = "help", ""
+    elif name.startswith("-"):  # IPython sends who writes %%aesop above nothing here
+        name, rest = "ask", line
     command = COMMANDS.get(name or "status")
     if command is None:
         raise UsageError(
@@ -77,49 +72,15 @@ def asks_for_help(line: str) -> bool:
     return next(iter(words[1:] if words[:1] == ["ask"] else words), "") in ("-h", "--help")
 
 
-# Which run is meant ----------------------------------------------------------------------------------
-
-
-def _latest() -> Run[Any]:
-    found = last_run()
-    if found is None:
-        raise UsageError(_NOTHING)
-    return found
-
-
-def _under_way() -> list[Run[Any]]:
-    """The runs that have not ended, without those that tools of others have started."""
-    recent = recent_runs()
-    inner = {child.id for run in recent for child in run.children}
-    return [run for run in recent if not run.status.is_final and run.id not in inner]
-
-
-def _only(candidates: list[Run[Any]], which: str) -> Run[Any]:
-    if len(candidates) > 1:
-        ids = ", ".join(f"{run.id} ({one_line(run.log.task, 30)})" for run in candidates[-5:])
-        raise UsageError(f"Several runs {which}: {ids}. Say which one.")
-    return candidates[0]
-
-
-def _named_or_latest(text: str) -> Run[Any]:
-    return find_run(_one_word(text)) if text else _latest()
-
-
-def _one_word(text: str) -> str:
-    if len(text.split()) > 1:
-        raise UsageError(f"One run is named here, not {one_line(text)!r}.")
-    return text
-
-
 # The subcommands -------------------------------------------------------------------------------------
 
 
 def _status(_: Notebook, rest: str) -> Text:
     recent = recent_runs()
     if not recent:
-        return Text(_NOTHING)
-    shown = dict.fromkeys([*_under_way(), recent[-1]])
-    return Text("\n".join(_status_line(run) for run in shown))
+        return Text(NOTHING_RAN)
+    told = dict.fromkeys([*under_way(), recent[-1]])
+    return Text("\n".join(_status_line(run) for run in told))
 
 
 def _status_line(run: Run[Any]) -> str:
@@ -132,57 +93,74 @@ def _status_line(run: Run[Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def _tasks(_: Notebook, rest: str) -> Any:
+    return run_tree_df(recent_runs())
+
+
 def _runs(_: Notebook, rest: str) -> Any:
     return runs()
 
 
-def _show(_: Notebook, rest: str) -> Block:
-    return Block(_named_or_latest(rest).log)
+def _show(_: Notebook, rest: str) -> Block | MapBlock:
+    run = kept_or_latest(rest)
+    return MapBlock(run) if isinstance(run, MapRun) else Block(run.log, getattr(run, "children", ()))
 
 
 def _events(_: Notebook, rest: str) -> Any:
-    return _named_or_latest(rest).events_df()
+    return kept_or_latest(rest).events_df()
 
 
 def _wait(_: Notebook, rest: str) -> Any:
-    if rest:
-        return result_of(find_run(_one_word(rest)))
-    return result_of(_only(_under_way() or [_latest()], "are under way"))
+    run = find_run(one_word(rest)) if rest else only(under_way() or [latest()], "are under way")
+    return shown(result_of(run))
 
 
 def _cancel(_: Notebook, rest: str) -> Text:
-    under_way = _under_way()
-    if not rest and not under_way:
+    active = under_way()
+    if not rest and not active:
         return Text("Nothing is under way.")
-    run = find_run(_one_word(rest)) if rest else under_way[-1]
+    run = find_run(one_word(rest)) if rest else active[-1]
     run.cancel()
     with contextlib.suppress(TimeoutError):  # stubborn work is shown as it is: cancelling…
         run.wait_for_end(1.0)
     return Text(_status_line(run))
 
 
+def _retry(_: Notebook, rest: str) -> Any:
+    return shown(result_of(named_or_latest(rest).retry()))
+
+
+def _resume(_: Notebook, rest: str) -> Any:
+    run: Any = kept_or_latest(rest)  # a stored one says how to go on with it
+    return shown(result_of(run.resume()))
+
+
 def _answer(_: Notebook, rest: str) -> Text:
     asking = [run for run in recent_runs() if run.question]
     first, behind = (*rest.split(maxsplit=1), "", "")[:2]
-    if first.startswith("r") and first[1:].isdecimal():
+    if first[:1] in ("r", "u") and first[1:].isdecimal():
         run, text = find_run(first), behind
     elif asking:
-        run, text = _only(asking, "wait for an answer"), rest
+        run, text = only(asking, "wait for an answer"), rest
     else:
         raise UsageError("No run waits for an answer.")
-    if not text:
-        raise UsageError(f"There is no answer. Write for example: %aesop answer {run.id} yes")
-    run.answer(unquote(text))
-    return Text(f"answered {run.id}: {one_line(unquote(text))}")
+    return Text(reply(run, text))
 
 
 def _ask(notebook: Notebook, rest: str) -> Any:
     return run_cell(Cell.read_line(rest), notebook.namespace, notebook.bind)
 
 
+def _code(notebook: Notebook, rest: str) -> Text:
+    found = notebook.namespace.get(one_word(rest, "run or task")) if rest else None
+    code = task_code(found if isinstance(found, Task) else named_or_latest(rest).task, notebook.namespace)
+    notebook.write_next(code.source)
+    return Text("\n".join(["The next cell holds it as a @task function.", *code.notes]))
+
+
 def _model(notebook: Notebook, rest: str) -> Text:
     if rest:
-        name = unquote(_one_word(rest))
+        name = unquote(one_word(rest, "model"))
         if isinstance(notebook.namespace.get(name), Model):
             raise UsageError(
                 f"{name!r} is a model object, and the setting is a name. Give it to a cell: %%aesop -m {name}"
@@ -194,48 +172,94 @@ def _model(notebook: Notebook, rest: str) -> Text:
 
 
 def _doctor(_: Notebook, rest: str) -> Text:
-    return Text(doctor())
+    if rest not in ("", "--check"):
+        raise UsageError(f"%aesop doctor takes --check and nothing else, not {one_line(rest)!r}.")
+    return Text(doctor(check=bool(rest)))
 
 
 def _help(_: Notebook, rest: str) -> Text:
     return Text(f"{line_help()}\n\n{cell_help()}")
 
 
-_ID = "[ID]"
+_OWN = (
+    Command(name="status", help="The latest run and those under way; %aesop alone.", function=_status),
+    Command(
+        name="tasks",
+        help="The runs of this session with those inside them, as a DataFrame.",
+        example="df = %aesop tasks",
+        function=_tasks,
+    ),
+    Command(name="runs", help="All runs as a DataFrame.", example="df = %aesop runs", function=_runs),
+    Command(name="show", arguments=ID, help="A run as the saved notebook shows it.", function=_show),
+    Command(
+        name="events",
+        arguments=ID,
+        help="What happened in it, as a DataFrame.",
+        example="df = %aesop events r7",
+        function=_events,
+    ),
+    Command(
+        name="wait",
+        arguments=ID,
+        help="Wait for its end and give its result.",
+        example="value = %aesop wait",
+        function=_wait,
+    ),
+    Command(name="cancel", arguments=ID, help="Cancel it.", function=_cancel),
+    Command(name="retry", arguments=ID, help="Run its task again and give the result.", function=_retry),
+    Command(
+        name="resume",
+        arguments=ID,
+        help="Go on where a failed or cancelled run stopped, and give the result.",
+        function=_resume,
+    ),
+    Command(
+        name="answer",
+        arguments="[ID] TEXT",
+        help="Answer its question (--skip passes it over), or approve or deny its call.",
+        example="%aesop answer r3 The second one",
+        function=_answer,
+    ),
+    Command(
+        name="ask",
+        arguments="[OPTIONS] TEXT",
+        help="Run a task from one line, with the options of %%aesop; a ? at the very end needs quotes.",
+        example="n = %aesop ask -r int How many letters has {{word}}",
+        function=_ask,
+    ),
+    Command(
+        name="code",
+        arguments="[ID|TASK]",
+        help="Write the task of a run, or a Task, as a @task function into the next cell.",
+        example="%aesop code r7",
+        function=_code,
+    ),
+    Command(
+        name="model",
+        arguments="[MODEL]",
+        help="The model in use; with a name, use that one; with '', go back to the default.",
+        example="%aesop model gpt-5-mini",
+        function=_model,
+    ),
+    MEMORY,
+    *HISTORY,
+    Command(
+        name="doctor",
+        arguments="[--check]",
+        help="What is set up, and what to do where it is not well; --check also asks the model.",
+        function=_doctor,
+    ),
+    Command(name="help", help="This, and the options of %%aesop.", function=_help),
+)
 
-COMMANDS: Mapping[str, Command] = {
-    command.name: command
-    for command in (
-        Command(name="status", help="The latest run and those under way; %aesop alone.", function=_status),
-        Command(name="tasks", help="The runs of this session as a DataFrame.", function=_runs),
-        Command(name="runs", help="The same.", function=_runs),
-        Command(name="show", arguments=_ID, help="A run as the saved notebook shows it.", function=_show),
-        Command(name="events", arguments=_ID, help="What happened in it, as a DataFrame.", function=_events),
-        Command(name="wait", arguments=_ID, help="Wait for its end and give its result.", function=_wait),
-        Command(name="cancel", arguments=_ID, help="Cancel it.", function=_cancel),
-        Command(name="answer", arguments="[ID] TEXT", help="Answer its question.", function=_answer),
-        Command(
-            name="ask",
-            arguments="[OPTIONS] TEXT",
-            help="Run a task from one line, with the options of %%aesop; a ? at the very end needs quotes.",
-            function=_ask,
-        ),
-        Command(
-            name="model",
-            arguments="[NAME]",
-            help="The model in use; with a name, use that one; with '', go back to the default.",
-            function=_model,
-        ),
-        Command(name="doctor", help="What is set up, and what to do where it is not well.", function=_doctor),
-        Command(name="help", help="This, and the options of %%aesop.", function=_help),
-    )
-}
+COMMANDS: Mapping[str, Command] = {command.name: command for command in _OWN}
 """All subcommands, in the order of the help."""
 
 
 def line_help() -> str:
     """What `%aesop?` shows: every subcommand, every option of `ask`, examples."""
-    lines = [f"  {f'{command.name} {command.arguments}':24}{command.help}" for command in COMMANDS.values()]
+    lines = [_command_help(command) for command in COMMANDS.values()]
+    examples = [f"  {command.example}" for command in COMMANDS.values() if command.example]
     return "\n".join(
         [
             "Manage tasks: %aesop SUBCOMMAND.",
@@ -247,20 +271,22 @@ def line_help() -> str:
             options_help(),
             "",
             "Examples:",
-            "  n = %aesop ask -r int How many letters has {{word}}",
-            "  %aesop cancel",
-            "  df = %aesop runs",
-            "  %aesop answer r3 The second one",
+            *examples,
         ]
     )
 
 
+def _command_help(command: Command) -> str:
+    head = f"  {command.name} {command.arguments}".rstrip()
+    return f"{head:25} {command.help}"
+
+
 def cell_help() -> str:
     """What `%%aesop?` shows: the form of a cell, every option, examples."""
-    return f"""Run a task: %%aesop [NAME <<] [OPTIONS], and below it what is to be done.
+    return f"""Run a task: %%aesop [VARIABLE <<] [OPTIONS], and below it what is to be done.
 
 The first paragraph is the objective, the rest says how. {{{{expression}}}} is replaced by its value;
-write \\{{{{ for two braces. The result is shown, and bound to NAME; tables are DataFrames.
+write \\{{{{ for two braces. The result is shown, and bound to VARIABLE; tables are DataFrames.
 Values with spaces or quotes in them stand in quotes, as in a shell.
 
 Options:
@@ -276,4 +302,7 @@ Examples:
   Prefer primary sources; leave a field empty rather than guess.
 
   %%aesop kind << -r 'Literal["bug", "idea", "praise"]' -i review
-  Say what kind of feedback this is."""
+  Say what kind of feedback this is.
+
+  %%aesop --run kind_of -i text=review
+  Be strict about what counts as a bug."""

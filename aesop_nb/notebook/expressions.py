@@ -123,8 +123,11 @@ def own_names(namespace: Namespace) -> list[str]:
 
 def is_shells(value: Any) -> bool:
     """Whether a variable is IPython's own `exit`, `open` or the like."""
-    module = str(getattr(value, "__module__", ""))
-    return module.startswith("IPython") or getattr(value, "__wrapped__", None) is open
+    try:
+        module = str(getattr(value, "__module__", ""))
+        return module.startswith("IPython") or getattr(value, "__wrapped__", None) is open
+    except Exception:  # noqa: BLE001  # an object of the person's that cannot be looked at
+        return False
 
 
 def _named(exc: BaseException) -> str:

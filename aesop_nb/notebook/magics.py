@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import TraitError
 
 from ..errors import ModelNotConfigured, UsageError
 from ..texts import one_line
 from .cells import Cell
-from .commands import Notebook, asks_for_help, cell_help, line_help, run_line
+from .commands import asks_for_help, cell_help, line_help, run_line
+from .completion import matcher_for
 from .outcomes import Text, run_cell
+from .subcommands import Notebook
+from .traits import settings_traits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,26 +29,38 @@ _cell_magic: Any = cell_magic
 
 
 def register(shell: Any) -> None:
-    """Adds the magics to an IPython shell; a second time changes nothing."""
-    if AesopMagics.__name__ not in shell.magics_manager.registry:
-        shell.register_magics(AesopMagics)
+    """Adds the magics and their completion to an IPython shell; a second time changes nothing.
+
+    Raises:
+        IPython's UsageError: If `c.AesopMagics` in its configuration sets something that does not fit.
+    """
+    if AesopMagics.__name__ in shell.magics_manager.registry:
+        return
+    with one_line_errors():
+        made = AesopMagics(shell)
+    shell.register_magics(made)
+    shell.Completer.custom_matchers.append(made.matcher)
 
 
 def unregister(shell: Any) -> None:
     """Takes them out again."""
     manager = shell.magics_manager
     ours = manager.registry.pop(AesopMagics.__name__, None)
+    if ours is None:
+        return
     for magics in manager.magics.values():
         if getattr(magics.get(_NAME), "__self__", None) is ours:
             magics.pop(_NAME, None)
+    for holder in (shell.Completer.custom_matchers, shell.configurables):
+        holder[:] = [item for item in holder if item is not ours and item is not ours.matcher]
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Shows a mistake in one line: IPython does so for exactly its own class, and still fails the cell."""
     try:
         yield
-    except (UsageError, ModelNotConfigured) as exc:
+    except (UsageError, ModelNotConfigured, TraitError) as exc:
         raise IPythonUsageError(one_line(str(exc), 1_000)) from None
 
 
@@ -64,9 +80,15 @@ def _as_typed(shell: Any, line: str, body: str) -> str:
 
 @magics_class
 class AesopMagics(Magics):
-    """The two magics."""
+    """The two magics, and `settings` as traits: `%config AesopMagics` shows them, `c.AesopMagics` sets them."""
 
     shell: Any
+
+    locals().update(settings_traits())
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self.matcher = matcher_for(shell.user_ns)
 
     # IPython would expand {x} and $x in the line, where types and JSON stand.
     @no_var_expand
@@ -74,15 +96,19 @@ class AesopMagics(Magics):
     def _cell(self, line: str, body: str) -> Any:
         if asks_for_help(line):
             return Text(cell_help())
-        with _one_line_errors():
+        with one_line_errors():
             cell = Cell.read(line, _as_typed(self.shell, line, body))
             return run_cell(cell, self.shell.user_ns, self.shell.push)
 
     @no_var_expand
     @_line_magic(_NAME)
     def _line(self, line: str) -> Any:
-        with _one_line_errors():
-            return run_line(line, Notebook(namespace=self.shell.user_ns, bind=self.shell.push))
+        with one_line_errors():
+            return run_line(line, self._notebook())
+
+    def _notebook(self) -> Notebook:
+        shell = self.shell
+        return Notebook(namespace=shell.user_ns, bind=shell.push, write_next=shell.set_next_input)
 
     _cell.__doc__ = cell_help()
     _line.__doc__ = line_help()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..quick import carry_out
 from ..texts import shorten, visible
-from ..values import is_frame
 from .html import plain_line, static_block
 
 if TYPE_CHECKING:
     from ..runlogs import RunLog
-    from ..running import Run
     from .cells import Cell
     from .expressions import Namespace
+    from .inside import Nested
 
 MAX_SHOWN_CHARACTERS = 60_000
 """What a cell shows of a text result; the name it is bound to holds all of it."""
@@ -44,19 +44,20 @@ class Block:
     """A run as the saved notebook shows it."""
 
     log: RunLog
+    children: Sequence[Nested] = ()
 
     def __repr__(self) -> str:
         return plain_line(self.log)
 
     def _repr_html_(self) -> str:
-        return static_block(self.log)
+        return static_block(self.log, self.children)
 
 
 def run_cell(cell: Cell, namespace: Namespace, bind: Callable[[Mapping[str, Any]], None]) -> Any:
     """Gives what the cell gives, and binds it to the name the cell asks for, if any.
 
-    That is the result; with `--bg` the `Run`, which works on; with `--lazy` the `Task`, which was not run.
-    A run that fails binds nothing.
+    That is the result; with `--bg` the `Run`, which works on; with `--lazy` the `Task`, which was not run;
+    with `--dry-run` a `DryRun`. A run that fails binds nothing.
 
     Raises:
         UsageError: If something in the cell does not fit; nothing was spent.
@@ -64,29 +65,19 @@ def run_cell(cell: Cell, namespace: Namespace, bind: Callable[[Mapping[str, Any]
         TaskFailed: If the run failed; the class says why.
         TaskCancelled: If it was cancelled.
     """
-    task = cell.task(namespace)
-    if cell.has("lazy"):
-        value: Any = task
-    else:
-        run = task.start(answers=cell.answers)
-        value = run if cell.has("bg") else result_of(run)
+    value = carry_out(
+        cell.task(namespace),
+        answers=cell.answers,
+        view=cell.given.get("view"),
+        lazy=cell.has("lazy"),
+        bg=cell.has("bg"),
+        dry_run=cell.has("dry-run"),
+    )
     if cell.target is not None:
         bind({cell.target: value})
+    return shown(value)
+
+
+def shown(value: Any) -> Any:
+    """Gives a result as a cell shows it: a text as prose, anything else as it is."""
     return Prose(value) if isinstance(value, str) else value
-
-
-def result_of(run: Run[Any]) -> Any:
-    """Waits for the run and gives its result; a table by its type comes as a DataFrame.
-
-    Raises:
-        TaskFailed: If the run failed.
-        TaskCancelled: If it was cancelled.
-    """
-    value = run.wait()
-    # `frames` imports pandas, which takes long, so only what can be a table asks it.
-    if isinstance(value, list) or is_frame(value):
-        from ..frames import is_tabular
-
-        if is_tabular(run.task.result_type):
-            return run.frame
-    return value
