@@ -68,6 +68,38 @@ def test_view_is_replaced_by_a_static_block_before_the_caller_goes_on(page: Page
     assert page.models == {}
 
 
+def test_page_that_was_reloaded_meanwhile_is_left_with_the_record(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a page drops what is put in the place of the view; of the widgets that it has it hears."""
+    run = Task("Wait", name="<b>wait", model=ScriptedModel(waits(0.6))).start()
+    assert eventually(lambda: WIDGET in page.shown())
+    view = page.shown()[WIDGET]["model_id"]
+    page.load_again(monkeypatch)
+    run.wait()
+    (child,) = page.models[view]["children"]
+    record = page.models[child.removeprefix("IPY_MODEL_")]["value"]
+    assert "<strong>completed" in record
+    assert "&lt;b&gt;wait" in record
+    assert len(page.models) == 4  # these two, their layout and a style
+    assert set(page.shown()) == {"text/html", "text/plain"}
+
+
+def test_view_in_an_output_widget_is_left_with_the_record(page: Page) -> None:
+    """Such a widget drops what is put in the place of the view, too."""
+    import ipywidgets
+
+    output = ipywidgets.Output()
+    output.msg_id = "that of the cell"
+    run = Task("Wait", name="wait", model=ScriptedModel(waits(0.3))).start()
+    output.msg_id = ""
+    view = page.displays[0][1][WIDGET]["model_id"]
+    run.wait()
+    (child,) = page.models[view]["children"]
+    assert "<strong>completed" in page.models[child.removeprefix("IPY_MODEL_")]["value"]
+    output.close()
+
+
 @pytest.mark.parametrize(
     ("reply", "said"), [(failure("no such thing"), "failed ✗"), (ValueError("broken"), "failed ✗")]
 )
@@ -252,6 +284,130 @@ def test_rehearsal_is_said_once_in_a_banner_and_in_every_view(page: Page, monkey
     assert "rehearsal — not a language model" in page.shown()["text/html"]
 
 
+# Runs inside a run
+
+
+def test_runs_inside_show_indented_in_the_view_of_the_outermost(page: Page) -> None:
+    go = {"inner": threading.Event(), "outer": threading.Event()}
+
+    def held(name: str) -> Any:
+        async def wait(_: ModelRequest) -> str:
+            while not go[name].is_set():
+                await asyncio.sleep(0.02)
+            return "done"
+
+        return wait
+
+    def delegate() -> str:
+        return Task("Look", name="inner", model=ScriptedModel(held("inner"))).run()
+
+    run = Task("Outer", tools=[delegate], model=ScriptedModel(call("delegate"), held("outer"))).start()
+    assert eventually(lambda: "running · inner · " in page.html)
+    go["inner"].set()
+    assert eventually(lambda: "completed · inner · " in page.html)
+    assert "margin-left:1.2em" in page.html
+    go["outer"].set()
+    run.wait()
+    assert len({known for known, _ in page.displays}) == 1
+    assert "1 run inside: 1 completed" in page.shown()["text/html"]
+
+
+def test_hundreds_of_runs_inside_cost_no_more_than_a_few(page: Page) -> None:
+    def delegate() -> int:
+        for _ in range(150):
+            Task("Look", name="inner", model=ScriptedModel("done")).run()
+        return 150
+
+    run = Task("Outer", tools=[delegate], model=ScriptedModel(call("delegate"), waits(60))).start()
+    assert eventually(lambda: "150 runs inside: 150 completed; the last:" in page.html, within_seconds=10)
+    run.cancel()
+    run.wait_for_end()
+    assert "150 runs inside: 150 completed" in page.shown()["text/html"]
+    seconds = page.messages[-1][0] - page.messages[0][0]
+    assert page.opened < 15
+    assert len(page.updates()) <= 20 * seconds + 10
+    assert max(str(data).count("completed · inner") for _, _, data in page.messages) <= 5
+
+
+# How much is shown
+
+
+def test_compact_view_is_one_line_and_the_form(page: Page) -> None:
+    def look() -> str:
+        return "seen"
+
+    model = ScriptedModel(call("look"), call("talk_to_user", question="Enough?"), waits(0.3))
+    with temporary_settings(view="compact"):
+        run = Task("Look", name="look", tools=[look], user_access=True, model=model).start()
+    assert eventually(lambda: "Enough?" in page.html)
+    assert "waiting for you" in page.html
+    assert "1 tool call" in page.html
+    assert "seen" not in page.html
+    page.type_text("yes")
+    page.click("Send")
+    run.wait()
+    assert "seen" in page.shown()["text/html"]
+
+
+def test_view_that_is_off_shows_nothing(page: Page) -> None:
+    with temporary_settings(view="off"):
+        Task("Wait", model=ScriptedModel(waits(0.4))).run()
+        run = Task("Fail", model=ScriptedModel(failure("no such thing"))).start()
+        run.wait_for_end()
+    assert page.displays == []
+    assert page.opened == 0
+
+
+def test_view_that_is_off_shows_the_form_and_then_what_was_said(page: Page) -> None:
+    model = ScriptedModel(
+        call("talk_to_user", question="First?"), waits_then_asks(0.4, "Second?"), waits(0.3)
+    )
+    with temporary_settings(view="off"):
+        run = Task("Ask", user_access=True, model=model).start()
+    page.type_text("one")
+    shown = [page.models[child.removeprefix("IPY_MODEL_")] for child in _children(page)]
+    assert "First?" in str(shown)
+    assert "waiting for you" not in str(shown)
+    page.click("Send")
+    assert eventually(lambda: page.models == {})
+    assert "First?" in page.shown()["text/html"]
+    page.type_text("two")
+    page.click("Send")
+    run.wait()
+    assert page.models == {}
+    shown = page.shown()["text/html"]
+    assert all(text in shown for text in ("First?", "one", "Second?", "two"))
+    assert "tool call" not in shown
+    assert len({known for known, _ in page.displays}) == 1
+
+
+def waits_then_asks(seconds: float, question: str) -> Any:
+    async def wait(_: ModelRequest) -> Any:
+        await asyncio.sleep(seconds)
+        return call("talk_to_user", question=question)
+
+    return wait
+
+
+def test_headless_view_that_is_off_keeps_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_page(monkeypatch, person=False) as page, temporary_settings(view="off"):
+        Task("Quick", model=ScriptedModel("done")).run()
+        assert page.displays == []
+
+
+# A notebook that is saved while it runs
+
+
+def test_live_view_carries_a_record_for_whoever_opens_the_notebook_as_it_is_saved_now(page: Page) -> None:
+    run = Task("Count the bakeries", name="count", model=ScriptedModel(waits(0.5))).start()
+    assert eventually(lambda: WIDGET in page.shown())
+    shown = page.shown()
+    assert "running ● count · started " in shown["text/plain"]
+    assert "It had not ended when this was saved." in shown["text/html"]
+    assert "Count the bakeries" in shown["text/html"]
+    run.wait()
+
+
 # The form
 
 
@@ -268,13 +424,25 @@ def test_text_is_sent_once_and_second_click_is_ignored(page: Page) -> None:
     assert answered(run) == [("the first", "widget")]
 
 
+def test_question_stands_right_above_its_form(page: Page) -> None:
+    """The height that is kept free stands above the question, and the form takes some of it."""
+    run = asks("Which one?", "a", "b").start()
+    page.wait_for("ButtonModel", description="a")
+    (shown,) = [model["value"] for model in page.models.values() if "Which one?" in str(model.get("value"))]
+    assert "min-height:1.5em" in shown
+    assert shown.index("margin-top:auto") < shown.index("Which one?")
+    assert shown.endswith("Which one?</div></div></div>")
+    page.click("a")
+    run.wait()
+
+
 def test_controls_are_disabled_and_emptied_by_the_first_click(page: Page) -> None:
     run = asks().start()
     page.type_text("secret plans")
     page.click("Send")
     run.wait()
     states = [data["state"] for _, kind, data in page.messages if kind == "comm_msg" and "state" in data]
-    assert sum(state == {"disabled": True} for state in states) == 2
+    assert sum(state == {"disabled": True} for state in states) == 3  # the field, Send and Skip
     assert {"value": ""} in states
     assert "secret plans" not in str(page.models)
 
@@ -291,7 +459,7 @@ def test_each_choice_is_a_button(page: Page) -> None:
 def test_many_choices_are_a_list(page: Page) -> None:
     choices = [f"choice {number}" for number in range(30)]
     run = asks("Which?", *choices).start()
-    chosen = page.wait_for("SelectModel")
+    chosen = page.wait_for("ToggleButtonsModel")
     page.click("Send")  # nothing is chosen yet
     page.send(chosen, {"method": "update", "state": {"index": 7}})
     page.click("Send")

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import comm
 import ipywidgets
+import traitlets
 
 from . import pump
 
@@ -43,7 +44,16 @@ class _Textarea(_Heard, ipywidgets.Textarea):
     pass
 
 
-class _Select(_Heard, ipywidgets.Select):
+class _Text(_Heard, ipywidgets.Text):
+    pass
+
+
+class _Password(_Heard, ipywidgets.Password):
+    # A stock widget tells all front ends what one of them has sent.
+    value = traitlets.Unicode("").tag(sync=True, echo_update=False)
+
+
+class _Choices(_Heard, ipywidgets.ToggleButtons):
     pass
 
 
@@ -51,6 +61,20 @@ def _ready(widget: Any) -> Any:
     widget.is_ready = True
     widget.open()
     return widget
+
+
+def _page() -> Any:
+    """Gives the comm over which the page that was loaded last has asked for all widgets; `None` if none has.
+
+    The name is private; it was seen in `ipywidgets` 8.0 to 8.1.
+    """
+    return getattr(ipywidgets.Widget, "_control_comm", None)
+
+
+def is_captured() -> bool:
+    """Whether an `Output` widget takes what this cell shows; it drops what is to stand in the place of that."""
+    widgets = ipywidgets.widgets.widget._instances.values()
+    return any(isinstance(each, ipywidgets.Output) and each.msg_id for each in list(widgets))
 
 
 class Look:
@@ -64,6 +88,7 @@ class Look:
             display="flex", flex_flow="row wrap", flex="1 1 100%", min_width="0", width="auto", margin="0"
         )
         self.tight = ipywidgets.Layout(flex="0 1 auto", min_width="0", width="auto", margin="2px 8px 2px 0")
+        self._page = _page()
         self._html_style = ipywidgets.HTML.style.klass()
         self._button_style = ipywidgets.ButtonStyle()
 
@@ -93,11 +118,33 @@ class Look:
         """
         return _ready(_Textarea(placeholder=placeholder, continuous_update=False, rows=2, layout=self.full))
 
-    def choice_list(self, options: Sequence[tuple[str, str]]) -> Any:
-        """A list of labels, of which none is chosen at first; its `value` is that of the chosen one."""
-        return _ready(_Select(options=options, value=None, rows=min(8, len(options)), layout=self.full))
+    def line(self, placeholder: str, on_enter: Callable[[], None], *, is_secret: bool = False) -> Any:
+        """A field of one line, sent when it is left; `on_enter` is called at the Enter key."""
+        kind = _Password if is_secret else _Text
+        made = kind(placeholder=placeholder, continuous_update=False, layout=self.full)
 
-    def close(self) -> None:
-        """Closes the shared models."""
-        for model in (self.full, self.tight, self._html_style, self._button_style):
+        def on_message(_: Any, content: Any, __: Any) -> None:
+            if isinstance(content, dict) and content.get("event") == "submit":
+                on_enter()
+
+        made.on_msg(on_message)
+        return _ready(made)
+
+    def choice_list(self, options: Sequence[tuple[str, str]]) -> Any:
+        """Labels of which none is chosen at first; its `value` is that of the chosen one.
+
+        They are buttons, because JupyterLab takes the keys of a list for its own: an arrow goes to the next
+        cell, and `1` makes the cell a heading.
+        """
+        style = {"button_width": "auto"}
+        return _ready(_Choices(options=options, value=None, style=style, layout=self.full))
+
+    def is_page_new(self) -> bool:
+        """Whether a page was loaded since these widgets were made."""
+        return _page() is not self._page
+
+    def close(self, *, keeps_html: bool = False) -> None:
+        """Closes the shared models, but those of HTML in a row of its own if that is to stay."""
+        kept = () if keeps_html else (self.full, self._html_style)
+        for model in (self.tight, self._button_style, *kept):
             model.close()

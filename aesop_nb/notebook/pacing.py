@@ -85,3 +85,7 @@ class Pace:
             self._spent_until = min(spent, now + BURST_SECONDS + MAX_DELAY_SECONDS)
             self._free_at = max(now + gap, self._spent_until - BURST_SECONDS)
             self._arm()
+
+
+pace = Pace()
+"""That of all views."""

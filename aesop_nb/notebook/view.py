@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import copy_context
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from .. import background, scopes
 from .. import events as ev
 from ..announcing import announce_rehearsal
+from ..config import settings
 from . import html
+from .displays import now, show, show_announcement
 from .frontends import front_end
-from .pacing import Pace, cost_seconds
+from .pacing import cost_seconds, pace
 
 if TYPE_CHECKING:
     from ..asking import Audience
-    from ..runlogs import Exchange
+    from ..runlogs import Approval, Exchange
     from ..running import Run
-    from .panel import OpenQuestion, Panel
+    from .asked import Asked
+    from .panel import Panel, View
 
 WIDGETS_AFTER_SECONDS = 0.1
 MAX_VIEWS_WITH_WIDGETS = 12
 PROMPT_VIEWS = 3
 """So many views get their widgets at once, whatever was sent before; more take their turn."""
 
-_pace = Pace()
+_ENDS = (ev.RunCompleted, ev.RunFailed, ev.RunCancelled)
+_OF_THE_PERSON = (ev.UserAsked, ev.UserAnswered, ev.ApprovalAsked, ev.ApprovalDecided)
+
 _views: dict[str, LiveView] = {}  # by the ids of their runs and of the runs inside these
 _with_widgets: set[LiveView] = set()
 
@@ -37,19 +41,19 @@ def begin(run: Run[Any]) -> None:
     To be called in the thread that starts the run. A run inside another one has none of its own: its questions
     show in the view of the outermost.
     """
-    parent = run.log.created.parent_run_id if run.log.created else None
-    if parent is not None:
-        if outer := _views.get(parent):
+    if run.parent is not None:
+        if outer := _views.get(run.parent.id):
             outer.adopt(run)
         return
     where = front_end()
     if where == "none":
         return
+    view = cast("View", scopes.view_level())
     if run.is_rehearsal:
-        announce_rehearsal(_show_announcement)
+        announce_rehearsal(show_announcement)
     if where == "widgets":
-        LiveView(run)
-    else:
+        LiveView(run, view)
+    elif view != "off":
         _record_at_end(run)
 
 
@@ -66,15 +70,20 @@ class LiveView:
     It begins as plain HTML and gets its widgets a moment later, so that a run that is done by then costs two
     messages and not thirty. Of many runs at a time only some get widgets, and those that ask.
 
+    With `view="off"` it is there for questions alone: it shows the form while one is open, then what was said.
+
     Attributes:
         can_ask: Whether clicks in it are heard while the cell runs.
     """
 
-    def __init__(self, run: Run[Any]) -> None:
+    def __init__(self, run: Run[Any], view: View) -> None:
+        from .looks import is_captured
         from .panel import placeholder  # here, so that the loop's thread need not import ipywidgets
 
         self._run = run
-        self._inside: list[Run[Any]] = []
+        self._view = view
+        self._is_shown = False
+        self._inside: dict[str, Run[Any]] = {}
         self._panel: Panel | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._display_id = f"aesop-{uuid4().hex}"
@@ -82,14 +91,18 @@ class LiveView:
         self._context = copy_context()
         self._max_seconds = run.task.config.max_duration_seconds
         self.can_ask = run.audience == "widget"
+        self._is_captured = is_captured()
         _views[run.id] = self
-        self._show({"text/html": placeholder(run.log, _now(), self._max_seconds)})
+        if view != "off" and self._is_captured:
+            self._open_panel()
+        elif view != "off":
+            self._show({"text/html": placeholder(run.log, now(), self._max_seconds, view)})
         run.listen(self._on_event, watches=True)
         background.call_soon(self._begin)
 
     def adopt(self, run: Run[Any]) -> None:
         """Shows the questions of a run inside this one."""
-        self._inside.append(run)
+        self._inside[run.id] = run
         _views[run.id] = self
         run.listen(self._on_inner_event, watches=False)
 
@@ -99,7 +112,7 @@ class LiveView:
         """Sends what is new and sees to the next tick."""
         if self._run.status.is_final:
             return 0.0
-        if not self._run.is_parked:
+        if not self._run.is_parked and (self._view != "off" or self._panel is not None):
             self._tick_after(self._seconds_to_tick())
         return self._context.copy().run(self._update)
 
@@ -107,35 +120,54 @@ class LiveView:
         question = self._open_question()
         cost = 0.0
         if self._panel is None:
-            if question is None and len(_with_widgets) >= MAX_VIEWS_WITH_WIDGETS:
+            if question is None and (self._view == "off" or len(_with_widgets) >= MAX_VIEWS_WITH_WIDGETS):
                 return 0.0
-            self._panel = self._new_panel()
-            self._show(self._panel.root._repr_mimebundle_(), update=True)
-            cost = cost_seconds(10, 8_000)
-        return cost + self._panel.show(self._run.log, _now(), question)
+            cost = self._open_panel()
+            assert self._panel is not None
+        elif question is None and self._view == "off" and not self._panel.is_page_new():
+            self._replace()
+            return cost_seconds(10, 8_000)
+        return cost + self._panel.show(self._run.log, now(), question, self._run.children)
 
-    def _new_panel(self) -> Panel:
+    def _open_panel(self) -> float:
         from .panel import Panel
 
         _with_widgets.add(self)
         run = self._run
-        return Panel(run.log, _now(), cancel=run.cancel, max_seconds=self._max_seconds, may_ask=_may_ask(run))
+        self._panel = Panel(
+            run.log,
+            now(),
+            cancel=run.cancel,
+            max_seconds=self._max_seconds,
+            may_ask=_may_ask(run),
+            view=self._view,
+            stays=self._is_captured,
+        )
+        record = html.static_block(run.log)  # for whoever opens the notebook as it is saved now
+        self._show({**self._panel.root._repr_mimebundle_(), "text/html": record})
+        return cost_seconds(10, 8_000 + len(record))
 
     def _begin(self) -> None:
-        if not self._run.status.is_final:
+        if not self._run.status.is_final and self._view != "off":
             self._tick_after(WIDGETS_AFTER_SECONDS)
 
     def _on_event(self, event: ev.Event) -> None:
         if self._run.status.is_final:
             self._end()
-        elif isinstance(event, (ev.UserAsked, ev.UserAnswered, ev.CancelRequested)):
-            _pace.hurry(self)
+        elif isinstance(event, (*_OF_THE_PERSON, ev.CancelRequested)):
+            pace.hurry(self)
         elif self._panel is not None:
-            _pace.ask(self)
+            pace.ask(self)
 
     def _on_inner_event(self, event: ev.Event) -> None:
-        if isinstance(event, (ev.UserAsked, ev.UserAnswered, ev.RunFailed, ev.RunCancelled)):
-            _pace.hurry(self)
+        if isinstance(event, _ENDS):
+            self._inside.pop(event.run_id, None)
+        if self._run.status.is_final:
+            return
+        if isinstance(event, _OF_THE_PERSON):
+            pace.hurry(self)
+        elif self._panel is not None:
+            pace.ask(self)
 
     def _tick_after(self, seconds: float) -> None:
         if self._tick is None:
@@ -144,61 +176,60 @@ class LiveView:
     def _ticked(self) -> None:
         self._tick = None
         if self._panel is None and len(_with_widgets) < PROMPT_VIEWS:
-            _pace.hurry(self)
+            pace.hurry(self)
         else:
-            _pace.ask(self)
+            pace.ask(self)
 
     def _seconds_to_tick(self) -> float:
-        if self._run.log.question:
-            return 5.0
+        if asked := self._open_question():
+            return 5.0 if asked.waiting.time_limit_seconds is None else 1.0
         return 0.25 if self._run.duration_seconds < 2 else 1.0
 
-    def _open_question(self) -> OpenQuestion | None:
+    def _open_question(self) -> Asked | None:
         """Gives the first open question of this run and those inside it, if it can be answered here."""
-        for run in (self._run, *self._inside):
-            if run.audience == "widget" and (asked := run.log.question):
-                return _question(run, asked, asker=run.task.name if run is not self._run else "")
+        for run in (self._run, *list(self._inside.values())):
+            if run.audience == "widget" and (waiting := run.log.waiting_for):
+                return _asked(run, waiting, asker=run.task.name if run is not self._run else "")
         return None
 
     def _end(self) -> None:
         """Replaces the live view by what is saved; called before those who wait for the run go on."""
         if self._tick:
             self._tick.cancel()
-        _pace.leave(self)
+        pace.leave(self)
         _with_widgets.discard(self)
-        for run in (self._run, *self._inside):
-            _views.pop(run.id, None)
+        for known in [name for name, view in _views.items() if view is self]:
+            del _views[known]
         self._context.copy().run(self._replace)
 
     def _replace(self) -> None:
+        """Takes the widgets away and shows in their place what is to stay."""
+        panel, self._panel = self._panel, None
+        _with_widgets.discard(self)
+        record = ""
         try:
-            self._show({"text/html": html.static_block(self._run.log)}, update=True)
+            record = html.conversation(self._run.log) if self._view == "off" else _record(self._run)
+            if self._view != "off" or self._is_shown:
+                self._show({"text/html": record})
         finally:
-            if self._panel is not None:
-                self._panel.close()
+            if panel is not None:
+                panel.close(record)
 
-    def _show(self, bundle: dict[str, Any], *, update: bool = False) -> None:
-        _display({**bundle, "text/plain": html.plain_line(self._run.log)}, self._display_id, update=update)
-
-
-def _question(run: Run[Any], exchange: Exchange, *, asker: str) -> OpenQuestion:
-    from .panel import OpenQuestion
-
-    def send(text: str) -> None:
-        run.answer(text, question_id=exchange.question_id, source="widget")
-
-    return OpenQuestion(
-        (run.id, exchange.question_id), exchange.question, exchange.choices, asker=asker, send=send
-    )
+    def _show(self, bundle: dict[str, Any]) -> None:
+        show(
+            {**bundle, "text/plain": html.plain_line(self._run.log)}, self._display_id, update=self._is_shown
+        )
+        self._is_shown = True
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _asked(run: Run[Any], waiting: Exchange | Approval, *, asker: str) -> Asked:
+    from .asked import Asked
+
+    return Asked((run.id, type(waiting).__name__, waiting.name), waiting, run, asker)
 
 
 def _may_ask(run: Run[Any]) -> bool:
-    task = run.task
-    return run.audience == "widget" and (task.user_access or any(agent.user_access for agent in task.agents))
+    return run.audience == "widget" and run.may_ask
 
 
 # Without widgets --------------------------------------------------------------------------------------
@@ -210,23 +241,13 @@ def _record_at_end(run: Run[Any]) -> None:
 
     def on_event(_: ev.Event) -> None:
         if run.status.is_final:
-            context.copy().run(_display, _record(run))
+            bundle = {"text/html": _record(run), "text/plain": html.plain_line(run.log)}
+            context.copy().run(show, bundle)
 
     run.listen(on_event, watches=False)
 
 
-def _record(run: Run[Any]) -> dict[str, str]:
-    return {"text/html": html.static_block(run.log), "text/plain": html.plain_line(run.log)}
-
-
-def _show_announcement(text: str) -> None:
-    _display(
-        {"text/html": f'<p style="margin:0 0 .4em;opacity:.8">{html.escape(text)}</p>', "text/plain": text}
-    )
-
-
-def _display(bundle: dict[str, Any], display_id: str | None = None, *, update: bool = False) -> None:
-    from IPython.display import display
-
-    options = {} if display_id is None else {"display_id": display_id}
-    display(bundle, raw=True, update=update, **options)
+def _record(run: Run[Any]) -> str:
+    # Who has switched the store off knows that nothing is kept.
+    problem = run.store.problem if settings.store != "off" else None
+    return html.static_block(run.log, run.children, problem=problem or "")

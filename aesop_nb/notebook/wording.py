@@ -28,27 +28,41 @@ _MAX_PARSED_CHARACTERS = 200_000  # larger outputs are not read only to count wh
 
 def plain_line(log: RunLog) -> str:
     """The run on one line of plain text, with its numbers, and the reason if it has no result."""
-    parts = [f"{log.status} {SYMBOLS[log.status]} {one_line(log.task, 80)}", *summary(log)]
-    if is_rehearsal(log):
-        parts.append(REHEARSAL)
+    parts = [f"{log.status} {SYMBOLS[log.status]} {one_line(log.task, 80)}", *summary(log), *marks(log)]
     if why := reason(log):
         parts.append(one_line(why, 300))
     return " · ".join(parts)
 
 
 def summary(log: RunLog) -> list[str]:
-    """What a finished run took, part by part: time, calls, tokens, cost, model, id; unknown parts are left out."""
+    """What a run took, part by part: time, calls, tokens, cost, model, id; unknown parts are left out.
+
+    Of a run that has not ended it says when it began and no numbers, which would soon be wrong.
+    """
     parts = [kept(log)] if log.error else []
     if log.started_at and log.ended_at:
         parts.append(duration(log.duration_seconds(log.ended_at)))
-    parts += [count(len(log.steps), "tool call"), count(log.usage.total_tokens, "token")]
+    if log.status.is_final:
+        parts += [count(len(log.steps), "tool call"), count(log.usage.total_tokens, "token")]
+    elif log.started_at:
+        parts.append(f"started {moment(log.started_at)}")
     if log.usage.cost_usd is not None:
         parts.append(amount(log.usage.cost_usd))
     if log.created and log.created.model and not is_rehearsal(log):  # the badge says it
         parts.append(one_line(log.created.model, 60))
     if log.run_id:
         parts.append(f"run {one_line(log.run_id, 40)}")
+    if origin := taken_over(log):
+        parts.append(origin)
     return parts
+
+
+def taken_over(log: RunLog) -> str:
+    """Which run's result this one has, or which run it goes on from; else nothing."""
+    if log.reused_from:
+        return f"reused from {one_line(log.reused_from, 40)}"
+    earlier = log.created.resumed_run_id if log.created else None
+    return f"goes on from {one_line(earlier, 40)}" if earlier else ""
 
 
 def kept(log: RunLog) -> str:
@@ -59,6 +73,8 @@ def kept(log: RunLog) -> str:
 def reason(log: RunLog) -> str:
     """Why a run failed or was cancelled; empty if it did neither."""
     match log.error:
+        case ev.RunFailed(error="TaskFailed", message=message):
+            return message.removeprefix(f"{log.task} failed: ").removeprefix(f"{log.task}: ")
         case ev.RunFailed(error=error, message=message):
             return f"{error}: {message}"
         case ev.RunCancelled(reason=given):
@@ -72,6 +88,11 @@ def is_rehearsal(log: RunLog) -> bool:
     return log.created is not None and log.created.is_rehearsal
 
 
+def marks(log: RunLog) -> list[str]:
+    """What must not be overlooked about a run, in a few words each."""
+    return [REHEARSAL] if is_rehearsal(log) else []
+
+
 def duration(seconds: float) -> str:
     """Gives `12.3 s`, `2 min 05 s` or `1 h 02 min`."""
     seconds = max(0.0, seconds)
@@ -81,6 +102,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def moment(at: datetime) -> str:
+    """Gives `2026-03-01 12:00:05 UTC`."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def step_duration(seconds: float) -> str:
@@ -112,7 +138,7 @@ def amount(usd: float) -> str:
 
 def working_seconds(log: RunLog, now: datetime) -> float:
     """Seconds that count for the time limit: those without the time a person took to answer."""
-    waiting = (now - log.question.asked_at).total_seconds() if log.question else 0.0
+    waiting = (now - log.waiting_for.asked_at).total_seconds() if log.waiting_for else 0.0
     return max(0.0, log.duration_seconds(now) - log.asked_seconds - waiting)
 
 
