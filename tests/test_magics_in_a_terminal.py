@@ -17,14 +17,15 @@ PROMPT = r"In \[\d+\]: "
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pexpect needs a terminal of its own")
 
 
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Any]:
-    """IPython in a terminal, with the extension loaded; a prompt has just been shown."""
+@pytest.fixture(params=["dumb"])
+def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """IPython in a terminal of that kind, with the extension loaded; a prompt has just been shown."""
     environment = {
         **os.environ,
         "IPYTHONDIR": str(tmp_path),
         "PYTHONPATH": str(Path(__file__).parents[1]),
-        "TERM": "dumb",
+        "AESOP_STORE": "off",
+        "TERM": request.param,
     }
     arguments = ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=nocolor"]
     process = pexpect.spawn(sys.executable, arguments, env=environment, encoding="utf-8", timeout=60)
@@ -80,3 +81,22 @@ def test_an_interrupt_at_a_question_shows_no_traceback(terminal: Any) -> None:
     terminal.sendline("40 + 2")
     terminal.expect(PROMPT)
     assert "42" in terminal.before
+
+
+@pytest.mark.parametrize(
+    ("terminal", "is_painted"), [("dumb", False), ("xterm", True)], indirect=["terminal"]
+)
+def test_a_run_that_is_waited_for_is_followed_and_its_end_is_shown_once(
+    terminal: Any, is_painted: bool
+) -> None:
+    terminal.sendline("def search() -> str: import time; time.sleep(0.6); return 'x'")
+    terminal.sendline("")
+    terminal.expect(PROMPT)
+    terminal.sendline("n = %aesop ask -r int -t search Count")
+    terminal.expect("completed ✓ Count")
+    assert ("calling search · 0." in terminal.before) == is_painted
+    assert ("✓ search() → x · 0.6 s" in terminal.before) != is_painted
+    terminal.expect(PROMPT)
+    terminal.sendline("40 + 2")
+    terminal.expect("42")
+    assert "completed" not in terminal.before

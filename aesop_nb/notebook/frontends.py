@@ -45,6 +45,13 @@ def audience() -> Audience | None:
             return None
 
 
+def notebook_of_vs_code() -> str | None:
+    """Gives the path of the notebook, which VS Code writes into its variables; `None` elsewhere."""
+    current = shell()
+    path = current.user_ns.get("__vsc_ipynb_file__") if current is not None else None
+    return path if isinstance(path, str) else None
+
+
 def _can_be_typed_into(kernel: Any) -> bool:
     """Whether the request that runs now came from a client with a person: only those allow `input()`."""
     try:

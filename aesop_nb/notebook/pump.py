@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
-from .feeds import DeafError, Feed, feed, kernel_version, kernel_warning
+from .feeds import DeafError, Feed, feed, kernel_version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Iterator
@@ -110,14 +110,12 @@ def why_not() -> str | None:
 
 
 def kernel_line() -> str:
-    """One line for `%aesop doctor`: the kernel, and the way a click takes into a running cell."""
+    """One line for `%aesop doctor`: the kernel, and the way a click takes into a running cell, or why none."""
     try:
         route = feed().route.name
     except DeafError as exc:
         return f"clicks do not reach a running cell: {exc}"
-    warning = kernel_warning()
-    line = f"ipykernel {kernel_version()}: clicks reach a running cell over {route}."
-    return f"{line} {warning}" if warning else line
+    return f"ipykernel {kernel_version()}: clicks reach a running cell over {route}"
 
 
 class _Tap:
