@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import events as ev
 from .errors import ModelError
+from .limiting import gate_for, limits_for
 from .texts import one_line
 
 if TYPE_CHECKING:
@@ -38,11 +37,24 @@ async def send(
         ModelError: If the last send failed, if sending again cannot help, or if the wait that the service
             asks for is longer than the time left.
     """
-    limiter = _limiter_for(model, config)
+    limits, gate = limits_for(model, config), gate_for(model)
+
+    async def reply() -> Reply:
+        entered_at = await gate.enter(clock.left_seconds, has_waited=attempt > 1)
+        try:
+            given = await _reply(model, request, turn=turn, attempt=attempt, on_delta=on_delta, add=add)
+        except BaseException as exc:
+            gate.leave(entered_at, exc)
+            raise
+        gate.leave(entered_at, None)
+        return given
+
     for attempt in range(1, config.max_retries + 2):
         try:
-            async with limiter.place():
-                return await _reply(model, request, turn=turn, attempt=attempt, on_delta=on_delta, add=add)
+            if limits is None:
+                return await reply()
+            async with limits.place():
+                return await reply()
         except ModelError as exc:
             delay = _delay_before(attempt, exc, config)
             again = exc.retryable and attempt <= config.max_retries and delay < clock.left_seconds
@@ -86,36 +98,3 @@ def _delay_before(attempt: int, error: ModelError, config: TaskConfig) -> float:
         return error.retry_after_seconds + random.uniform(0.0, 0.25)  # noqa: S311
     longest = min(MAX_DELAY_SECONDS, config.retry_delay_seconds * 2**attempt)
     return random.uniform(longest / 2, longest)  # noqa: S311
-
-
-class _Limiter:
-    """How many requests at a time and how many a second, for all runs with the same limits and model."""
-
-    def __init__(self, concurrent: int | None, per_second: float | None) -> None:
-        self._places = asyncio.Semaphore(concurrent) if concurrent else None
-        self._gap_seconds = 1.0 / per_second if per_second else 0.0
-        self._next_at = 0.0
-        self._in_turn = asyncio.Lock()
-
-    @contextlib.asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        async with self._places or contextlib.nullcontext():
-            if self._gap_seconds:
-                async with (
-                    self._in_turn
-                ):  # who is cancelled while waiting has taken nothing from the next one
-                    await asyncio.sleep(max(0.0, self._next_at - time.monotonic()))
-                    self._next_at = time.monotonic() + self._gap_seconds
-            yield
-
-
-_limiters: dict[tuple[object, ...], _Limiter] = {}
-_UNLIMITED = _Limiter(None, None)
-
-
-def _limiter_for(model: Model, config: TaskConfig) -> _Limiter:
-    if config.concurrent_requests is None and config.requests_per_second is None:
-        return _UNLIMITED
-    limits = (config.concurrent_requests, config.requests_per_second)
-    key = (asyncio.get_running_loop(), model.name, *limits)
-    return _limiters.setdefault(key, _Limiter(*limits))

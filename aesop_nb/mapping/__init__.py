@@ -1,0 +1,1 @@
+"""One task over a whole table: bounded, live, and without paying twice for a row."""
