@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .mapping.registering import register_when_pandas_is_there
+
 if TYPE_CHECKING:
     from .agents import Agent
     from .config import Settings, TaskConfig, settings, temporary_settings
@@ -29,14 +31,19 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .events import Usage
+    from .histories import costs, replay, run, runs, why_not_reused
+    from .mapping.map_runs import MapRun, on_map_start
+    from .mapping.maps import Map
+    from .memories import memory
     from .models.openai_model import OpenAIModel
     from .models.rehearsal import RehearsalModel
+    from .quick import ask
     from .runlogs import Status
     from .running import Run, on_run_start
     from .scopes import instructions
-    from .sessions import runs
     from .tasks import Task
     from .tools import Tool, tool
+    from .transfer import export_history, import_history
 
     last: Run[Any] | None
 
@@ -71,9 +78,20 @@ _HOMES = {
     "UpstreamFailed": "errors",
     "Usage": "events",
     "UsageError": "errors",
+    "ask": "quick",
     "instructions": "scopes",
+    "Map": "mapping.maps",
+    "MapRun": "mapping.map_runs",
+    "memory": "memories",
+    "on_map_start": "mapping.map_runs",
     "on_run_start": "running",
-    "runs": "sessions",
+    "runs": "histories",
+    "costs": "histories",
+    "export_history": "transfer",
+    "import_history": "transfer",
+    "replay": "histories",
+    "run": "histories",
+    "why_not_reused": "histories",
     "settings": "config",
     "task": "decorators",
     "temporary_settings": "config",
@@ -83,20 +101,30 @@ _HOMES = {
 __all__ = [  # noqa: RUF022  # sorted without regard to case, as people look names up
     "AesopError",
     "Agent",
+    "ask",
+    "costs",
+    "export_history",
+    "import_history",
     "instructions",
     "last",
     "LimitExceeded",
     "load_ipython_extension",
+    "Map",
+    "MapRun",
+    "memory",
     "ModelError",
     "ModelNotConfigured",
     "ModelRefused",
     "ModelReplyInvalid",
     "ModelUnavailable",
     "NeedsHuman",
+    "on_map_start",
     "on_run_start",
     "OpenAIModel",
     "RehearsalModel",
+    "replay",
     "ResultInvalid",
+    "run",
     "Run",
     "RunInterrupted",
     "runs",
@@ -105,8 +133,8 @@ __all__ = [  # noqa: RUF022  # sorted without regard to case, as people look nam
     "settings",
     "Status",
     "StoreError",
-    "task",
     "Task",
+    "task",
     "TaskCancelled",
     "TaskConfig",
     "TaskFailed",
@@ -119,6 +147,7 @@ __all__ = [  # noqa: RUF022  # sorted without regard to case, as people look nam
     "UpstreamFailed",
     "Usage",
     "UsageError",
+    "why_not_reused",
 ]
 
 
@@ -146,3 +175,6 @@ def load_ipython_extension(shell: Any) -> None:
 def unload_ipython_extension(shell: Any) -> None:
     """Takes them out again; `%unload_ext aesop_nb` calls it."""
     importlib.import_module(".notebook", __name__).unload(shell)
+
+
+register_when_pandas_is_there()

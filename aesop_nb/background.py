@@ -260,6 +260,12 @@ def is_awaited() -> bool:
     return bool(_awaiting)
 
 
+def is_being_cancelled() -> bool:
+    """Whether the current asyncio task is stopped, and not something that it was awaiting."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def call_soon(function: Callable[..., Any], *args: Any) -> None:
     """Calls `function` soon on the loop, with the caller's context variables.
 
@@ -369,6 +375,20 @@ def _counted_as_awaiting(latch: Latch) -> Iterator[None]:
         yield
     finally:
         _awaiting.remove(latch)
+
+
+def callers_loop() -> asyncio.AbstractEventLoop:
+    """Gives the event loop that runs in this thread.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            'loop="caller" needs an event loop that runs in this thread, as a notebook has.'
+        ) from None
 
 
 def wait_on_callers_loop(latch: Latch) -> None:

@@ -1,4 +1,4 @@
-"""The clock of a run: it stands still while a person is asked."""
+"""The clocks of runs and of tool calls: they stand still while a person is asked."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from . import scopes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 
 class RunClock:
@@ -66,3 +68,19 @@ class RunClock:
             self._since = None
             if self._timer:
                 self._timer.cancel()
+
+
+@contextlib.asynccontextmanager
+async def call_time(limit_seconds: float | None) -> AsyncIterator[asyncio.Timeout]:
+    """Limits the block as `asyncio.timeout` does, without the time in which a run inside asks the person."""
+    async with asyncio.timeout(None) as timer:
+        if limit_seconds is None:
+            yield timer
+            return
+        clock = RunClock(limit_seconds, lambda: timer.reschedule(0))
+        inside = scopes.call_clock.set(clock)
+        try:
+            with clock.running():
+                yield timer
+        finally:
+            scopes.call_clock.reset(inside)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
+from .domains import read_site
 from .errors import UsageError
 from .texts import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -27,10 +28,13 @@ class TaskConfig(BaseModel):
         max_tool_calls: Tool calls, those that fail included; `None` is no limit.
         max_tokens: Input and output tokens together, as the service counts them; `None` is no limit.
         max_cost_usd: US dollars. Refused at the start of a run whose model has no known price.
-        max_pages: Web pages that may be fetched; `None` is no limit.
-        allowed_domains: Hosts, with their sub-domains, that web tools may read; `None` is any, `[]` is none.
+        max_pages: Web pages and searches that may be fetched, by tasks inside this one too; `None` is no limit.
+        allowed_domains: Hosts, with their sub-domains, that web tools may read, at ports 80 and 443, or at the one
+            that is written, as in `"example.org:8080"`; `None` is any, `[]` is none.
         blocked_domains: Hosts that web tools may not read.
-        require_https: Whether web tools refuse plain HTTP.
+        require_https: Whether web tools refuse plain HTTP; unless it is given, not from private hosts.
+        allow_private_hosts: Whether web tools may read hosts of your own machine or network: those that
+            `allowed_domains` names with their ports, such as `"localhost:8000"`, and no others.
         user_agent: How web tools name themselves; `None` is the package's own name.
         max_retries: How often a failed request to the model is sent again.
         retry_delay_seconds: The first wait before that; it doubles each time, up to 8 seconds.
@@ -50,7 +54,8 @@ class TaskConfig(BaseModel):
     allowed_domains: tuple[str, ...] | None = None
     blocked_domains: tuple[str, ...] = ()
     require_https: bool = True
-    user_agent: str | None = None
+    allow_private_hosts: bool = False
+    user_agent: Annotated[str, Field(pattern=r"^[!-~]([ -~]{0,198}[!-~])?$")] | None = None
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2
     retry_delay_seconds: _Seconds = 0.5
     requests_per_second: _Seconds | None = None
@@ -62,6 +67,31 @@ class TaskConfig(BaseModel):
             super().__init__(**limits)
         except ValidationError as exc:
             raise UsageError(_explain(exc, "TaskConfig", type(self).model_fields)) from exc
+
+        self._refuse_useless_sites()
+
+    @field_validator("allowed_domains", "blocked_domains")
+    @classmethod
+    def _sites(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for entry in value or ():
+            read_site(entry)
+        return value
+
+    def _refuse_useless_sites(self) -> None:
+        sites = [(entry, read_site(entry)) for entry in self.allowed_domains or ()]
+        if self.allow_private_hosts:
+            if not any(site.port for _, site in sites):
+                raise UsageError(
+                    "TaskConfig: allow_private_hosts=True needs the hosts in allowed_domains, with their ports, "
+                    "for example allowed_domains=['localhost:8000']."
+                )
+            return
+        for entry, site in sites:
+            if site.host.is_address:
+                raise UsageError(
+                    f"TaskConfig: {entry!r} in allowed_domains is an IP address, which nothing matches. Name a "
+                    "host; or, for one of your own network, give its port and allow_private_hosts=True."
+                )
 
     def given(self) -> dict[str, Any]:
         """The limits that were set, by name; JSON values."""
@@ -81,34 +111,48 @@ class Settings(BaseModel):
         idle_timeout_seconds: How long the model's service may send nothing before a request has failed.
         banner: Whether the first rehearsal of a kernel says how to connect a model.
         view: How much the live view shows: `"full"`, `"compact"` (its first line) or `"off"`.
+        progress: Whether scripts write to stderr what runs do; `None`: where that is a terminal.
         reuse: Whether a completed run with the same key gives its result without asking a model.
         home: The folder of the store; `None` is the user's data folder.
-        store: `"on"`, `"off"`, or the address of a shared store.
+        store: `"on"` or `"off"`: whether runs are kept.
         durability: `"normal"` survives the death of the process, `"full"` also a loss of power.
+        history_max_mb: The size of the store above which `%aesop history` and `%aesop doctor` say so.
         project: The namespace of permanent memory; `None` is the folder the project lives in.
     """
 
     model_config = ConfigDict(validate_assignment=True, extra="forbid")
 
+    _assigned: set[str] = PrivateAttr(default_factory=set)
+    _of_project: dict[str, Any] = PrivateAttr(default_factory=dict)
+
     eager_mode: bool = True
     model: str | None = None
     base_url: str | None = None
-    api: Annotated[str, Field(pattern="^(auto|responses|chat)$")] = "auto"
+    api: Literal["auto", "responses", "chat"] = "auto"
     require_model: bool = False
     tools_raise_on_error: bool = False
     idle_timeout_seconds: _Seconds = 60.0
     banner: bool = True
-    view: Annotated[str, Field(pattern="^(full|compact|off)$")] = "full"
+    view: Literal["full", "compact", "off"] = "full"
+    progress: bool | None = None
     reuse: bool = False
     home: str | None = None
     store: str = "on"
-    durability: Annotated[str, Field(pattern="^(normal|full)$")] = "normal"
+    durability: Literal["normal", "full"] = "normal"
+    history_max_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1024.0
     project: str | None = None
 
-    @field_validator("model", "base_url", "home", "project", mode="before")
+    @field_validator("store", mode="before")
+    @classmethod
+    def _switch(cls, value: object) -> object:
+        """Takes `OFF` for `off`, as people write it in the environment, where empty is not set."""
+        word = value.strip().lower() if isinstance(value, str) else value
+        return word or "on" if word in ("on", "off", "") else value
+
+    @field_validator("model", "base_url", "home", "project", "progress", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
-        return value or None
+        return None if value == "" else value
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -130,6 +174,22 @@ class Settings(BaseModel):
             super().__setattr__(name, value)
         except ValidationError as exc:
             raise UsageError(_explain(exc, "settings", type(self).model_fields)) from exc
+        self._assigned.add(name)
+
+    def take_project(self, values: Mapping[str, Any]) -> None:
+        """Takes the values of a project's file, which hold where nothing was assigned."""
+        self._of_project.update(values)
+        for name in values.keys() - self._assigned:
+            super().__setattr__(name, values[name])
+
+    def unassign(self, name: str, value: Any) -> None:
+        """Takes back an assignment: the value of the project's file holds again, or `value` where it has none."""
+        super().__setattr__(name, self._of_project.get(name, value))
+        self._assigned.discard(name)
+
+    def is_assigned(self, name: str) -> bool:
+        """Whether a setting was assigned in this process, and not read from the environment or a file."""
+        return name in self._assigned
 
 
 def _explain(exc: ValidationError, owner: str, fields: Any) -> str:
@@ -151,11 +211,15 @@ settings = Settings.from_environment()
 @contextlib.contextmanager
 def temporary_settings(**changes: Any) -> Iterator[Settings]:
     """Changes settings for a `with` block and puts the old ones back."""
-    before = {name: getattr(settings, name) for name in changes if name in type(settings).model_fields}
+    known = [name for name in changes if name in type(settings).model_fields]
+    before = {name: (getattr(settings, name), settings.is_assigned(name)) for name in known}
     try:
         for name, value in changes.items():
             setattr(settings, name, value)
         yield settings
     finally:
-        for name, value in before.items():
-            setattr(settings, name, value)
+        for name, (value, was_assigned) in before.items():
+            if was_assigned:
+                setattr(settings, name, value)
+            else:
+                settings.unassign(name, value)

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hin
 
 from .config import TaskConfig, settings
 from .errors import UsageError
+from .project_settings import use_project_settings
 from .results import ResultType
-from .tasks import MemoryScope, Task
+from .tasks import Task
 from .texts import humanize, nearest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .agents import Agent, Policy
+    from .approving import Approve
+    from .mapping.maps import Map
+    from .memories import MemoryScope
     from .models.transcript import Model
     from .running import Run
     from .tools import Tool
@@ -84,6 +90,7 @@ class TaskFunction(Generic[P, R]):
         lazy_: Any = kwargs.pop("lazy_", None)
         answers: Any = kwargs.pop("answers_", None)
         made = self.task(*args, **kwargs)
+        use_project_settings()
         lazy = _first_given(lazy_, self._lazy, not settings.eager_mode)
         if lazy:
             return made  # type: ignore[return-value]
@@ -116,6 +123,38 @@ class TaskFunction(Generic[P, R]):
     def start(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Starts a run for these arguments and gives it at once."""
         return self.task(*args, **kwargs).start()
+
+    def mapping(self, data: Any, columns: Any = None, **options: Any) -> Map:
+        """Gives the map of this task over all rows of `data`, which can be started, estimated and described.
+
+        Args:
+            data: A DataFrame, a Series, or an iterable of dicts or of values.
+            columns: Which columns the parameters get, as `{"text": "body"}`; one column for the only parameter;
+                left out, those of the same name.
+            options: `into`, `concurrency`, `on_error`, `retries`, `limit`, `sample`, `max_cost_usd`, `max_tokens`,
+                `reuse`, `dedupe` and `view`; see `MapOptions`.
+
+        Raises:
+            UsageError: If an option is unusable or a column is not there; nothing was sent.
+        """
+        from .mapping.maps import Map
+
+        return Map(self, data, columns, **options)
+
+    def map(self, data: Any, columns: Any = None, **options: Any) -> pd.DataFrame:
+        """Runs the task for every row of `data` and gives a table with the same index; see `mapping`.
+
+        Rows that were completed before are taken from the store and cost nothing.
+
+        Raises:
+            TaskFailed: If it was stopped by what meets every row; `.run.frame` has what is done.
+            RunInterrupted: If it was interrupted; `.run.frame` has what is done.
+        """
+        return self.mapping(data, columns, **options).run()
+
+    async def map_async(self, data: Any, columns: Any = None, **options: Any) -> pd.DataFrame:
+        """The same, awaited on any event loop."""
+        return await self.mapping(data, columns, **options).run_async()
 
     def _context(self, bound: inspect.BoundArguments) -> dict[str, Any]:
         """The arguments by name; `**kwargs` are spread, and a method's `self` or `cls` is left out."""
@@ -154,10 +193,12 @@ def task(
     user_access: bool | None = None,
     interactive: bool | None = None,
     default_answer: str | None = None,
+    approve: Approve | None = None,
     model: Model | str | None = None,
     lazy: bool | None = None,
     config: TaskConfig | None = None,
     memory_scope: MemoryScope | None = None,
+    reuse: bool | None = None,
 ) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
 def task(
     function: Callable[P, R] | None = None,
@@ -182,8 +223,8 @@ def task(
         lazy: Whether a call gives a `Task` instead of running it; `None` leaves it to `settings.eager_mode`.
         result_type: Another result type than the return annotation.
         **options: As for `Task`: `objective`, `instructions`, `name`, `context`, `result_validator`, `agents`,
-            `agent_policy`, `tools`, `user_access`, `interactive`, `default_answer`, `model`, `config`,
-            `memory_scope`.
+            `agent_policy`, `tools`, `user_access`, `interactive`, `default_answer`, `approve`, `model`,
+            `config`, `memory_scope`.
 
     Raises:
         UsageError: If an option or the return annotation does not fit; the message names it.

@@ -13,10 +13,14 @@ from .asking import Audience, GivenAnswers, Interview
 from .calling import Caller
 from .clocks import RunClock
 from .config import settings
+from .conversations import Conversation
 from .engine import Attempt, Brief, drive
 from .errors import LimitExceeded, TaskFailed
+from .models.transcript import UserMessage
 
 if TYPE_CHECKING:
+    from .recorders import Recorder
+    from .reusing import Found, Reuse
     from .runlogs import RunLog
 
 STOP_GRACE_SECONDS = 0.05
@@ -50,24 +54,26 @@ class Driver:
         endings: Endings,
         *,
         given: GivenAnswers,
+        recorder: Recorder,
+        reuse: Reuse,
         audience: Audience,
+        saved: Conversation | None,
         async_tools_loop: asyncio.AbstractEventLoop | None,
         with_upstream_results: Callable[[Brief], Awaitable[tuple[Brief, Exception | None]]],
-        add: Callable[[ev.Event], None],
-        is_watched: Callable[[], bool],
-        clocks: Callable[[], list[RunClock]],
     ) -> None:
         self.parked = background.Latch()
         self._brief = brief
         self._log = log
         self._endings = endings
         self._given = given
+        self._recorder = recorder
+        self._add = recorder.add
+        self._reuse = reuse
+        self._found: Found | None = None
         self._audience = audience
+        self._saved = saved
         self._async_tools_loop = async_tools_loop
         self._with_upstream_results = with_upstream_results
-        self._add = add
-        self._is_watched = is_watched
-        self._clocks = clocks
         self._attempt: Attempt | None = None
         self._clock: RunClock | None = None
         self._interview: Interview | None = None
@@ -96,14 +102,15 @@ class Driver:
         self._add(ev.CancelRequested(reason=reason))
         self._halt(lambda: self._endings.cancelled(reason))
 
-    def take_answer(self, text: str, source: str, question_id: str | None) -> bool:
-        """Answers the open question; `False` if there is none, or another one than `question_id`."""
-        return self._interview is not None and self._interview.answer(text, source, question_id)
+    @property
+    def interview(self) -> Interview | None:
+        """What the run asks the person, once it has begun."""
+        return self._interview
 
     @property
     def is_completed(self) -> bool:
         """Whether there is a result, which a cancel no longer takes away."""
-        return self._attempt is not None and self._attempt.is_completed
+        return self._found is not None or (self._attempt is not None and self._attempt.is_completed)
 
     @property
     def clock(self) -> RunClock | None:
@@ -116,42 +123,60 @@ class Driver:
 
     async def _live(self, *, once: bool) -> None:
         if self._attempt is None:
-            failure: Exception | None
-            try:
-                self._brief, failure = await self._with_upstream_results(self._brief)
-            except Exception as exc:  # noqa: BLE001  # raised below: only a run that was started can fail
-                failure = exc
-            self._add(ev.RunStarted())
-            if failure is not None:
-                raise failure
-            self._attempt = self._new_attempt()
+            conversation = await self._conversation()
+            if conversation is None:
+                return
+            self._attempt = self._new_attempt(conversation)
         assert self._clock is not None
         with self._clock.running():
             await drive(self._attempt, once=once)
 
-    def _new_attempt(self) -> Attempt:
+    async def _conversation(self) -> Conversation | None:
+        """Starts the run and gives the conversation it goes on with; `None` if a result is reused instead."""
+        if self._saved is not None and self._saved.messages:
+            self._add(ev.RunStarted())
+            if changed := self._reuse.changed_words(self._saved.reuse_parts):
+                self._add(
+                    ev.NoticeGiven(text=f"It goes on with what it began with. Changed since: {changed}.")
+                )
+            return self._saved
+        failure: Exception | None
+        message = UserMessage(text="")
+        try:
+            self._brief, failure = await self._with_upstream_results(self._brief)
+            if failure is None:
+                message = self._brief.first_message()
+        except Exception as exc:  # noqa: BLE001  # raised below: only a run that was started can fail
+            failure = exc
+        parts = {} if failure is not None else await self._reuse.late_parts(self._brief)
+        self._add(ev.RunStarted(first_message=message.text, reuse_parts=parts))
+        if failure is not None:
+            raise failure
+        self._found = await self._reuse.find(self._brief, self._add)
+        if self._found is not None:
+            self._add(ev.ResultReused(source_run_id=self._found.run_id))
+            return None
+        return Conversation(messages=(message,))
+
+    def _new_attempt(self, conversation: Conversation) -> Attempt:
         config = self._brief.config
         self._clock = RunClock(config.max_duration_seconds, self._time_is_up)
         self._interview = Interview(
             given=self._given.fresh(),
+            approvals=self._brief.approvals.fresh(),
             default=self._brief.default_answer,
             audience=self._audience,
-            clocks=self._clocks,
-            add=self._add,
+            recorder=self._recorder,
         )
         self._caller = Caller(
             config,
-            self._add,
+            self._recorder,
+            self._interview,
             raises=lambda: settings.tools_raise_on_error,
             async_tools_loop=self._async_tools_loop,
         )
         return Attempt(
-            self._brief,
-            clock=self._clock,
-            interview=self._interview,
-            caller=self._caller,
-            add=self._add,
-            is_watched=self._is_watched,
+            self._brief, conversation, clock=self._clock, caller=self._caller, recorder=self._recorder
         )
 
     def _body_ended(self, body: asyncio.Task[None]) -> None:
@@ -164,8 +189,8 @@ class Driver:
             self._write_end(self._cancelled_itself)
         elif (error := body.exception()) is not None:
             self._write_end(lambda: self._endings.failed(error))
-        elif self._attempt is not None and self._attempt.is_completed:
-            result = self._attempt.result
+        elif self.is_completed:
+            result = self._found.value if self._found else self._attempt and self._attempt.result
             self._write_end(lambda: self._endings.completed(result))
         self.parked.set()
 

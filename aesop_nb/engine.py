@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import background, scopes
 from . import events as ev
-from .agents import Agent, Policy, begin_turn, end_turn, until_a_turn_ends
-from .asking import TALK_TO_USER, Interview
+from .agents import Agent, Policy, begin_turn, end_turn
+from .answers import TALK_TO_USER
+from .conversations import GIVES_UP, Conversation, rejection, unreadable
 from .errors import LimitExceeded, ModelReplyInvalid, ResultInvalid, TaskFailed
-from .models.transcript import Message, Model, ModelRequest, Reply, ToolMessage, ToolSpec, UserMessage
+from .models.transcript import Message, Model, ModelRequest, Reply, ToolMessage, UserMessage
+from .prices import priced
 from .prompts import system_message, task_message
 from .results import ResultMismatch, ResultType
 from .sending import send
 from .streaming import DeltaBuffer
-from .suiting import suited_agent
+from .suiting import choose_agent, until_free
 from .texts import clean_text, one_line, shorten
 from .tools import ArgumentsInvalid, Tool, collect_tools, read_arguments
 from .values import label
+from .withheld import masked_messages
 
 if TYPE_CHECKING:
+    from .approving import Approvals
     from .calling import Caller
     from .clocks import RunClock
     from .config import TaskConfig
+    from .conversations import OpenTurn
+    from .memories import MemoryScope
+    from .recorders import Recorder
 
 MAX_REASON_CHARACTERS = 4_000
 """What is kept of the words with which a model gives a task up."""
@@ -42,6 +50,7 @@ class Brief:
     Attributes:
         standing: Instructions from around the task, outermost first.
         agents: At least one; `model_of` gives the model each one uses.
+        reuse: Whether the result of a completed run with the same key may be given instead.
     """
 
     name: str
@@ -56,7 +65,17 @@ class Brief:
     tools: tuple[Tool, ...]
     user_access: bool
     default_answer: str | None
+    approvals: Approvals
     config: TaskConfig
+    memory_scope: MemoryScope | None = None
+    reuse: bool = False
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether the person may be asked something, or to approve a call."""
+        tools = collect_tools(self.tools, *(agent.tools for agent in self.agents))
+        asking = self.user_access or any(agent.user_access for agent in self.agents)
+        return asking or any(tool.requires_approval for tool in tools)
 
     def created(self, parent_run_id: str | None) -> ev.RunCreated:
         """Gives the first event of a run of this task."""
@@ -75,9 +94,43 @@ class Brief:
             parent_run_id=parent_run_id,
         )
 
+    def first_messages(self) -> list[Message]:
+        """Gives the conversation before the first turn, without the system message."""
+        return [self.first_message()]
+
+    def first_message(self) -> UserMessage:
+        """Gives the task with its inputs as the model reads it."""
+        return task_message(self.objective, self.instructions, self.context)
+
+    def request(
+        self, agent: Agent, messages: Sequence[Message], *, stream: bool = False
+    ) -> tuple[ModelRequest, tuple[Tool, ...]]:
+        """Gives what is sent for a turn of `agent`, and the tools of the task and of the agent that it offers."""
+        tools = collect_tools(self.tools, agent.tools)
+        user_access = self.user_access or agent.user_access
+        own = (TALK_TO_USER,) if user_access else ()
+        request = ModelRequest(
+            messages=(
+                system_message(
+                    agent,
+                    self.result,
+                    self.standing,
+                    user_access=user_access,
+                    memory_scope=self.memory_scope,
+                ),
+                *messages,
+            ),
+            tools=(*(tool.spec for tool in tools), *own, *self.result.finish_tools()),
+            context=self.context,
+            stream=stream,
+        )
+        return request, tools
+
 
 class Attempt:
-    """One attempt at a task; lives on the loop's thread. `is_watched` says whether to stream replies.
+    """One attempt at a task; lives on the loop's thread.
+
+    It goes on with `conversation`, which holds the task at least; its limits are counted anew.
 
     Attributes:
         messages: The conversation without the system message, which belongs to the agent of each turn.
@@ -89,29 +142,31 @@ class Attempt:
     def __init__(
         self,
         brief: Brief,
+        conversation: Conversation,
         *,
         clock: RunClock,
-        interview: Interview,
         caller: Caller,
-        add: Callable[[ev.Event], None],
-        is_watched: Callable[[], bool],
+        recorder: Recorder,
     ) -> None:
-        self.messages: list[Message] = [task_message(brief.objective, brief.instructions, brief.context)]
+        self.messages: list[Message] = list(conversation.messages)
         self.is_completed = False
         self.result: Any = None
         self.is_stopped = False
         self._brief = brief
         self._clock = clock
-        self._interview = interview
         self._caller = caller
-        self._add = add
-        self._is_watched = is_watched
-        self._turn = 0
-        self._agent: Agent | None = None
+        self._add = recorder.add
+        self._is_watched = recorder.is_watched
+        self._withheld = recorder.withheld
+        self._left = conversation.left
+        self._turn = self._turns_before = conversation.turn
+        self._agent = next((agent for agent in brief.agents if agent.name == conversation.agent), None)
         self._tokens_used = 0
+        self._spent_usd = 0.0
         self._bad_rounds = 0
         self._bad_results = 0
-        self._call_ids: set[str] = set()
+        self._call_ids = set(conversation.call_ids)
+        self._withheld.number_after((str(conversation.messages), str(conversation.left)))
 
     async def take_turn(self) -> None:
         """Has the model reply once and does all it asked for.
@@ -119,13 +174,12 @@ class Attempt:
         Raises:
             TaskFailed: If the run cannot go on: a limit, the model, the result, a person missing.
         """
+        if self._left is not None:
+            await self._finish_turn(self._left)
+            return
         self._check_limits()
         agent = await self._next_agent()
-        around = scopes.held_agents.get()
-        if agent not in around:  # a task inside a tool must not wait for the turn it is part of
-            begin_turn(agent)
-        inside = scopes.held_agents.set(around | {agent})
-        try:
+        with _turn_of(agent):
             self._turn += 1
             model = self._brief.model_of(agent)
             self._add(ev.TurnStarted(turn=self._turn, agent=agent.name, model=model.name))
@@ -133,16 +187,36 @@ class Attempt:
             results = await self._answer(reply, tools)
             self.messages += [reply.message(), *results]
             self._add(ev.TurnEnded(turn=self._turn))
-        finally:
-            scopes.held_agents.reset(inside)
-            if agent not in around:
-                end_turn(agent)
+
+    async def _finish_turn(self, left: OpenTurn) -> None:
+        """Does what the run before this one left undone of a turn; the model is not asked for that."""
+        agent = await self._agent_again()
+        with _turn_of(agent):
+            self._add(
+                ev.TurnStarted(turn=self._turn, agent=agent.name, model=self._brief.model_of(agent).name)
+            )
+            tools = {tool.name: tool for tool in collect_tools(self._brief.tools, agent.tools)}
+            self.messages += await self._answer_left(left, tools)
+            self._left = None
+            self._add(ev.TurnEnded(turn=self._turn))
+
+    async def _answer_left(self, left: OpenTurn, tools: Mapping[str, Tool]) -> list[Message]:
+        """Makes the calls that were never begun; gives the turn with a result for every call."""
+        if not left.reply.tool_calls and not left.rejections:
+            return [left.reply, *await self._take_text(left.reply.text)]
+        finishing = sorted(spec.name for spec in self._brief.result.finish_tools())
+        texts, _ = await self._caller.answer_all(
+            left.due(tools), tools, finishing, self._turn, may_ask=self._may_ask
+        )
+        for call in left.handed_in:
+            texts[call.call_id], _ = await self._finish(call)
+        return left.messages(texts)
 
     # Before a turn -----------------------------------------------------------------------------------
 
     def _check_limits(self) -> None:
         config = self._brief.config
-        if self._turn >= config.max_turns:
+        if self._turn - self._turns_before >= config.max_turns:
             raise LimitExceeded(
                 f"{self._brief.name}: no result after max_turns={config.max_turns} turns.", limit="max_turns"
             )
@@ -152,70 +226,44 @@ class Attempt:
                 f"({self._tokens_used:,} used).",
                 limit="max_tokens",
             )
+        if config.max_cost_usd is not None and self._spent_usd >= config.max_cost_usd:
+            raise LimitExceeded(
+                f"{self._brief.name}: no result within max_cost_usd={config.max_cost_usd:g} "
+                f"(USD {self._spent_usd:.4f} spent).",
+                limit="max_cost_usd",
+            )
+
+    async def _agent_again(self) -> Agent:
+        """The agent whose turn was left in the middle, once it is free."""
+        agent = self._agent = self._agent or self._brief.agents[0]
+        await until_free([agent])
+        return agent
 
     async def _next_agent(self) -> Agent:
         """One agent that is free and suits, by the task's policy."""
         agents = self._brief.agents
-        around = scopes.held_agents.get()
-        while not (free := [agent for agent in agents if agent.is_free or agent in around]):
-            await until_a_turn_ends()
-        policy = self._brief.policy
-        chosen, reason, usage = free[0], "the only free one", ev.Usage()
-        if len(agents) == 1:
-            self._agent = chosen
-            return chosen
-        if callable(policy):
-            chosen, reason = policy(free), getattr(policy, "__name__", "the policy")
-        elif policy == "round_robin":
-            after = agents.index(self._agent) + 1 if self._agent else 0
-            order = agents[after:] + agents[:after]
-            chosen, reason = next(agent for agent in order if agent in free), "round robin"
-        elif self._agent in free:
-            return self._agent  # suited: the one that has begun goes on
-        elif len(free) > 1:
-            chosen, reason, usage = await self._most_suited(free)
+        chosen, reason, usage = await choose_agent(
+            agents, self._brief.policy, latest=self._agent, task=self.messages[0], ask=self._ask_who
+        )
         if chosen not in agents:
             raise TaskFailed(
                 f"{self._brief.name}: the policy chose {chosen!r}, which is none of the task's agents."
             )
-        if chosen is not self._agent:
+        if len(agents) > 1 and chosen is not self._agent:
             self._add(ev.AgentChosen(agent=chosen.name, reason=reason, usage=usage))
         self._agent = chosen
         return chosen
 
-    async def _most_suited(self, free: Sequence[Agent]) -> tuple[Agent, str, ev.Usage]:
-        model = self._brief.model_of(free[0])
-        chosen, reply = await suited_agent(
-            free, self.messages[0], lambda request: self._send(model, request, lambda _: None)
-        )
+    async def _ask_who(self, agent: Agent, request: ModelRequest) -> Reply:
+        reply = await self._send(self._brief.model_of(agent), request, lambda _: None)
         self._count_tokens(reply, ())
-        if chosen is None:
-            chosen, reason = free[0], "the model picked nobody; the first free one"
-        else:
-            reason = "picked by the model as the best suited"
-        around = scopes.held_agents.get()
-        while not (chosen.is_free or chosen in around):  # another run was quicker while the model thought
-            still_free = next((agent for agent in free if agent.is_free), None)
-            if still_free is not None:
-                return still_free, f"{chosen.name} was picked and is busy now", reply.usage
-            await until_a_turn_ends()
-        return chosen, reason, reply.usage
+        return reply
 
     # The reply ---------------------------------------------------------------------------------------
 
     async def _reply(self, agent: Agent, model: Model) -> tuple[Reply, dict[str, Tool]]:
-        brief = self._brief
-        tools = collect_tools(brief.tools, agent.tools)
-        user_access = brief.user_access or agent.user_access
-        request = ModelRequest(
-            messages=(
-                system_message(agent, brief.result, brief.standing, user_access=user_access),
-                *self.messages,
-            ),
-            tools=self._offered(tools, user_access=user_access),
-            context=brief.context,
-            stream=self._is_watched(),
-        )
+        messages = masked_messages(self.messages, self._withheld)
+        request, tools = self._brief.request(agent, messages, stream=self._is_watched())
         begun = time.monotonic()
         buffer = DeltaBuffer(self._turn, self._add)
         try:
@@ -229,22 +277,20 @@ class Attempt:
                 text=reply.text,
                 tool_calls=list(reply.tool_calls),
                 model=reply.model or model.name,
+                wire=reply.wire,
+                opaque=list(reply.opaque),
                 finish_reason=reply.finish_reason,
                 usage=reply.usage,
                 duration_seconds=time.monotonic() - begun,
             )
         )
-        _refuse_partial(reply, brief.name)
+        _refuse_partial(reply, self._brief.name)
         return reply, {tool.name: tool for tool in tools}
-
-    def _offered(self, tools: Sequence[Tool], *, user_access: bool) -> tuple[ToolSpec, ...]:
-        own = (TALK_TO_USER,) if user_access else ()
-        return (*(tool.spec for tool in tools), *own, *self._brief.result.finish_tools())
 
     async def _send(self, model: Model, request: ModelRequest, on_delta: Callable[[Any], None]) -> Reply:
         if self.is_stopped:  # a tool swallowed the cancellation
             raise asyncio.CancelledError
-        return await send(
+        reply = await send(
             model,
             request,
             turn=self._turn,
@@ -253,6 +299,7 @@ class Attempt:
             on_delta=on_delta,
             add=self._add,
         )
+        return replace(reply, usage=priced(reply, model))
 
     def _count_tokens(self, reply: Reply, messages: Sequence[Message]) -> None:
         """Counts what the service says, or an estimate where it says nothing and a limit depends on it."""
@@ -262,6 +309,18 @@ class Attempt:
             tokens = (sum(len(str(message)) for message in messages) + len(reply.text) + calls) // 3
             self._add(ev.NoticeGiven(text=f"The service reports no tokens; about {tokens:,} were counted."))
         self._tokens_used += tokens
+        self._count_cost(reply)
+
+    def _count_cost(self, reply: Reply) -> None:
+        """Adds up what is spent; a reply without a price cannot be held to a limit of cost."""
+        cost, limit = reply.usage.cost_usd, self._brief.config.max_cost_usd
+        if cost is None and limit is not None:
+            raise LimitExceeded(
+                f"{self._brief.name}: max_cost_usd={limit:g} cannot be kept any longer: the service reports no "
+                f"tokens for a reply of {reply.model or 'the model'}, or its price is not known.",
+                limit="max_cost_usd",
+            )
+        self._spent_usd += cost or 0.0
 
     # What the reply asks for -------------------------------------------------------------------------
 
@@ -270,9 +329,10 @@ class Attempt:
         if not reply.tool_calls:
             return await self._take_text(reply.text)
         finishing = {spec.name for spec in self._brief.result.finish_tools()}
-        asking = self._interview if self._may_ask else None
         ordinary = [call for call in reply.tool_calls if call.tool not in finishing]
-        texts, all_fit = await self._caller.answer_all(ordinary, tools, asking, sorted(finishing), self._turn)
+        texts, all_fit = await self._caller.answer_all(
+            ordinary, tools, sorted(finishing), self._turn, may_ask=self._may_ask
+        )
         for call in reply.tool_calls:
             if call.tool in finishing:
                 texts[call.call_id], fits = await self._finish(call)
@@ -299,8 +359,8 @@ class Attempt:
         try:
             arguments = read_arguments(call.arguments)
         except ArgumentsInvalid as exc:
-            return f"Error: {exc}. Call {call.tool} again.", False
-        if call.tool == "mark_failed":
+            return unreadable(call.tool, exc), False
+        if call.tool == GIVES_UP:
             reason = shorten(str(arguments.get("reason") or "no reason given"), MAX_REASON_CHARACTERS)
             raise TaskFailed(f"{self._brief.name} failed: {reason}")
         try:
@@ -340,7 +400,22 @@ class Attempt:
                 f"the last one: {reason}",
                 raw=raw,
             )
-        return f"That is not accepted as the result: {reason}. Correct it and call mark_successful again."
+        return rejection(reason)
+
+
+@contextlib.contextmanager
+def _turn_of(agent: Agent) -> Iterator[None]:
+    """Keeps the agent busy; a task inside a tool does not wait for the turn it is part of."""
+    around = scopes.held_agents.get()
+    if agent not in around:
+        begin_turn(agent)
+    inside = scopes.held_agents.set(around | {agent})
+    try:
+        yield
+    finally:
+        scopes.held_agents.reset(inside)
+        if agent not in around:
+            end_turn(agent)
 
 
 def _with_own_ids(reply: Reply, turn: int, seen: set[str]) -> Reply:

@@ -15,7 +15,10 @@ AesopError
 │       ├── ModelRefused       401 or 403, no quota, or the request was rejected (other 4xx)
 │       └── ModelReplyInvalid  an answer that is not one: junk, cut short, filtered
 ├── TaskCancelled              a run ended as cancelled; carries `.run`
-└── StoreError                 the store on disk
+├── StoreError                 the store on disk
+└── web.WebError               a page could not be read; told to the model
+    └── WebRefused             the task's limits, or the site's own rules, do not allow it
+        └── PageLimitReached   all pages of `max_pages` were fetched
 
 KeyboardInterrupt
 └── RunInterrupted             the person pressed ■ or Ctrl-C; the run was cancelled; carries `.run`

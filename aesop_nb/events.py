@@ -74,14 +74,18 @@ class Usage(BaseModel):
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        """The sum; a cost is known when at least one part's is."""
-        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
+        """The sum; its cost is known if that of every part is that counts tokens.
+
+        A request that failed counts none: services do not bill what they did not answer.
+        """
+        parts = [part for part in (self, other) if part.total_tokens or part.cost_usd is not None]
+        costs = [part.cost_usd for part in parts if part.cost_usd is not None]
         return Usage(
             requests=self.requests + other.requests,
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
-            cost_usd=sum(costs) if costs else None,
+            cost_usd=sum(costs) if costs and len(costs) == len(parts) else None,
         )
 
 
@@ -118,9 +122,16 @@ class RunCreated(_Event):
 
 
 class RunStarted(_Event):
-    """The engine took the run up."""
+    """The engine took the run up.
+
+    Attributes:
+        reuse_parts: As in `RunCreated`, where they could only be told once tasks before this one had results.
+        first_message: The task with its inputs as the model reads it; empty in a run that goes on with another.
+    """
 
     type: Literal["run_started"] = "run_started"
+    first_message: str = ""
+    reuse_parts: dict[str, str] = {}
 
 
 class AgentChosen(_Event):
@@ -133,7 +144,11 @@ class AgentChosen(_Event):
 
 
 class TurnStarted(_Event):
-    """The model was asked for its next reply; turns count from 1."""
+    """The model was asked for its next reply; turns count from 1.
+
+    A run that goes on with another counts on. Where that one stopped in the middle of a turn, the first turn of
+    this one has the same number and no reply: the calls that were left over are made.
+    """
 
     type: Literal["turn_started"] = "turn_started"
     turn: int
@@ -173,12 +188,19 @@ class SendFailed(_Event):
 
 
 class ModelReplied(_Event):
-    """The whole reply of a turn."""
+    """The whole reply of a turn.
+
+    Attributes:
+        wire: Which wire `opaque` belongs to.
+        opaque: Parts that only the service understands (encrypted reasoning); it gets them back as they came.
+    """
 
     type: Literal["model_replied"] = "model_replied"
     turn: int
     text: str = ""
     tool_calls: list[CallRequest] = []
+    wire: str = ""
+    opaque: list[dict[str, Any]] = []
     model: str = ""
     finish_reason: str = ""
     usage: Usage = Usage()
@@ -230,6 +252,7 @@ class UserAsked(_Event):
         kind: What the answer must be.
         default: What is answered for a person who does not, or `None`.
         time_limit_seconds: How long the person has; then the default is taken, or the question is skipped.
+        is_optional: Whether the agent can do without an answer; a free text may be skipped in any case.
     """
 
     type: Literal["user_asked"] = "user_asked"
@@ -239,6 +262,7 @@ class UserAsked(_Event):
     kind: AnswerKind = "text"
     default: str | None = None
     time_limit_seconds: float | None = None
+    is_optional: bool = False
 
 
 class UserAnswered(_Event):
@@ -246,8 +270,8 @@ class UserAnswered(_Event):
 
     Attributes:
         answer: What was said; empty for a secret, which no event holds, and for a question that was skipped.
-        source: Where from: `given` beforehand, the task's `default`, `widget`, `terminal`, or a `call` of
-            `answer()`.
+        source: Where from: `given` beforehand, the question's or the task's `default`, `widget`, `terminal`,
+            a `call` of `answer()`, or the `time_limit` that was reached; `nobody` was there for an optional one.
         is_skipped: Whether the person did not want to answer, or did not in time and there was no default.
         waited_seconds: How long the person took; the time limit does not count it.
     """
@@ -261,19 +285,27 @@ class UserAnswered(_Event):
 
 
 class ApprovalAsked(_Event):
-    """A tool that needs it waits for the person's yes; a decision holds for this call and these arguments."""
+    """A tool that needs it waits for the person's yes; a decision holds for this call and these arguments.
+
+    Attributes:
+        arguments: All arguments of the call, as the tool will get them.
+        time_limit_seconds: How long the person has; then the call is denied.
+    """
 
     type: Literal["approval_asked"] = "approval_asked"
     call_id: str
     tool: str
     arguments: dict[str, Any]
+    time_limit_seconds: float | None = None
 
 
 class ApprovalDecided(_Event):
     """The person approved or denied a call, or nobody was there, which denies it.
 
     Attributes:
-        source: `widget`, `terminal`, a `call` of `approve()`, or `nobody`.
+        source: `widget`, `terminal`, a `call` of `approve()` or `deny()`, `given` by the task's `approve`,
+            `earlier` for the whole run, the `time_limit` that was reached, or `nobody`, who was there.
+        reason: Why it was denied, if the person said so; the model is told.
         waited_seconds: How long the person took; the time limit does not count it.
     """
 
@@ -281,6 +313,7 @@ class ApprovalDecided(_Event):
     call_id: str
     approved: bool
     source: str
+    reason: str = ""
     waited_seconds: float = 0.0
 
 
@@ -300,6 +333,27 @@ class TurnEnded(_Event):
     turn: int
 
 
+class PageFetched(_Event):
+    """A server was asked for a web page, or for what a search found; each redirect is an event of its own.
+
+    Attributes:
+        url: Where it stands.
+        status: What the server answered, or `None` if nothing came.
+        bytes: How large the page is, unpacked.
+        seconds: How long it took, without waiting for its turn at the host.
+        title: Its title, or what was searched for.
+        error: Why it was not read; empty if it was.
+    """
+
+    type: Literal["page_fetched"] = "page_fetched"
+    url: str
+    status: int | None = None
+    bytes: int = 0
+    seconds: float = 0.0
+    title: str = ""
+    error: str = ""
+
+
 class NoticeGiven(_Event):
     """Something the person should know and need not act on."""
 
@@ -314,6 +368,23 @@ class ResultReused(_Event):
     source_run_id: str
 
 
+class RowsEnded(_Event):
+    """Rows of a map have ended since the event before this one; rows have no events among those of the map.
+
+    Attributes:
+        completed: How many have a result.
+        reused: Those of them whose result was in the store.
+        failed: How many failed.
+        usage: What they sent and spent.
+    """
+
+    type: Literal["rows_ended"] = "rows_ended"
+    completed: int = 0
+    reused: int = 0
+    failed: int = 0
+    usage: Usage = Usage()
+
+
 class CancelRequested(_Event):
     """Somebody asked the run to stop."""
 
@@ -322,11 +393,17 @@ class CancelRequested(_Event):
 
 
 class RunCompleted(_Event):
-    """The run has a result; `result` is its JSON form and `text` what a person reads."""
+    """The run has a result; `result` is its JSON form and `text` what a person reads.
+
+    Attributes:
+        is_restorable: Whether the result can be made again from its JSON form; a validator may give what
+            cannot.
+    """
 
     type: Literal["run_completed"] = "run_completed"
     result: Any = None
     text: str = ""
+    is_restorable: bool = True
 
 
 class RunFailed(_Event):
@@ -372,7 +449,9 @@ Event: TypeAlias = Annotated[
     | ResultReused
     | ResultRejected
     | TurnEnded
+    | PageFetched
     | NoticeGiven
+    | RowsEnded
     | CancelRequested
     | RunCompleted
     | RunFailed

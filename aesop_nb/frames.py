@@ -6,7 +6,9 @@ large integers all look the same. Nested models become dotted columns. `dtypes.p
 
 from __future__ import annotations
 
+import dataclasses
 import typing
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,15 +16,16 @@ import pandas as pd
 from . import events as ev
 from . import records
 from .dtypes import TEXT, TIME, category, column, series, text_category
-from .runlogs import Status
+from .runlogs import RunLog, Status
 from .texts import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from .dtypes import Dtype
-    from .runlogs import RunLog
+    from .store import RunSummary
 
 
 def result_frame(
@@ -33,6 +36,7 @@ def result_frame(
     task: str | None = None,
     model: str | None = None,
     is_rehearsal: bool = False,
+    reused_from: str | None = None,
 ) -> pd.DataFrame:
     """Any result as a frame of its own, with dtypes from its annotation.
 
@@ -45,15 +49,22 @@ def result_frame(
         task: The task's name, for `attrs`.
         model: The model's name, for `attrs`.
         is_rehearsal: Whether no language model made it; the frame then has a column `_model` that says so.
+        reused_from: The run whose result this is, where no model was asked again, for `attrs`.
 
     Returns:
-        Index 0..n-1 (a DataFrame keeps its own). `attrs["aesop"]` is a dict of `run_id`, `task`, `model` and
-        `is_rehearsal`.
+        Index 0..n-1 (a DataFrame keeps its own). `attrs["aesop"]` is a dict of `run_id`, `task`, `model`,
+        `is_rehearsal` and `reused_from`.
     """
     frame = value.copy() if isinstance(value, pd.DataFrame) else _frame(value, annotation)
     if is_rehearsal and "_model" not in frame.columns:
         frame["_model"] = series([model or "rehearsal"] * len(frame), TEXT).array
-    frame.attrs["aesop"] = {"run_id": run_id, "task": task, "model": model, "is_rehearsal": is_rehearsal}
+    frame.attrs["aesop"] = {
+        "run_id": run_id,
+        "task": task,
+        "model": model,
+        "is_rehearsal": is_rehearsal,
+        "reused_from": reused_from,
+    }
     return frame
 
 
@@ -157,18 +168,20 @@ def tool_calls_df(runs: Iterable[RunLog]) -> pd.DataFrame:
     )
 
 
-def runs_df(logs: Iterable[RunLog]) -> pd.DataFrame:
+def runs_df(logs: Iterable[RunLog | RunSummary], saved: Iterable[bool] | None = None) -> pd.DataFrame:
     """One row per run, in the order given.
 
     Args:
-        logs: Runs to read; unfinished ones are shown as far as they are.
+        logs: Runs to read, live or stored; unfinished ones are shown as far as they are.
+        saved: Whether each is in the store; `None` is not known.
 
     Returns:
         Columns: `run_id` str, `task` str, `status` category (pending, running, completed, failed, cancelled),
         `objective` str, `model` str, `is_rehearsal` boolean, `started_at` and `ended_at` datetime64[us, UTC],
         `duration_seconds` float64 (missing until the end), `requests`, `input_tokens`, `output_tokens` Int64,
         `cost_usd` float64 (missing where the price is unknown), `tool_calls` Int64, `error` str (missing
-        unless it failed or was cancelled). Index: 0..n-1.
+        unless it failed or was cancelled), `notebook` str (the file it was started from, missing if unknown),
+        `reused_from` str (the run whose result it took over, if it did), `saved` boolean. Index: 0..n-1.
     """
     columns = {
         "run_id": TEXT,
@@ -186,8 +199,31 @@ def runs_df(logs: Iterable[RunLog]) -> pd.DataFrame:
         "cost_usd": "float64",
         "tool_calls": "Int64",
         "error": TEXT,
+        "notebook": TEXT,
+        "reused_from": TEXT,
+        "saved": "boolean",
     }
-    return _typed(columns, (_run_row(log) for log in logs))
+    known = repeat(None) if saved is None else saved
+    return _typed(columns, ({**_run_row(log), "saved": done} for log, done in zip(logs, known)))  # noqa: B905
+
+
+def memory_df(entries: Iterable[tuple[str, str, Any, datetime]]) -> pd.DataFrame:
+    """One row per key that is remembered, in the order given.
+
+    Args:
+        entries: Scope, key, value and the time of the last change.
+
+    Returns:
+        Columns: `scope` category (task, session, permanent), `key` str, `value` object (a JSON value),
+        `updated_at` datetime64[us, UTC]. Index: 0..n-1.
+    """
+    columns = {
+        "scope": text_category(["task", "session", "permanent"]),
+        "key": TEXT,
+        "value": object,
+        "updated_at": TIME,
+    }
+    return _typed(columns, (dict(zip(columns, entry, strict=True)) for entry in entries))
 
 
 def to_csv(frame: pd.DataFrame, path: str | Path | None = None, **options: Any) -> str | None:
@@ -300,14 +336,36 @@ def _said(event: ev.Event) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
             choices = f"\nChoices: {', '.join(event.choices)}" if event.choices else ""
             yield "assistant", "question", event.question + choices, {}
         case ev.UserAnswered():
-            yield "user", "answer", event.answer, {}
+            yield "user", "answer", "(skipped)" if event.is_skipped else event.answer, {}
+        case ev.ApprovalAsked():
+            yield "assistant", "approval", event.tool, {"tool": event.tool, "call_id": event.call_id}
+        case ev.ApprovalDecided():
+            text = "approved" if event.approved else f"denied {event.reason}".strip()
+            yield "user", "decision", text, {"call_id": event.call_id}
         case ev.ResultRejected():
             yield "user", "rejection", event.reason, {}
         case _:
             return
 
 
-def _run_row(log: RunLog) -> dict[str, Any]:
+def _run_row(log: RunLog | RunSummary) -> dict[str, Any]:
+    return _log_row(log) if isinstance(log, RunLog) else _summary_row(log)
+
+
+def _summary_row(summary: RunSummary) -> dict[str, Any]:
+    begun, ended = summary.started_at, summary.ended_at
+    error = summary.error
+    if error is not None and summary.status == Status.CANCELLED.value:
+        error = f"TaskCancelled: {error.removeprefix('cancelled: ')}"
+    return {
+        **{field.name: getattr(summary, field.name) for field in dataclasses.fields(summary)},
+        "duration_seconds": (ended - begun).total_seconds() if begun and ended else None,
+        "notebook": summary.notebook or None,
+        "error": error,
+    }
+
+
+def _log_row(log: RunLog) -> dict[str, Any]:
     created, usage = log.created, log.usage
     return {
         "run_id": log.run_id,
@@ -325,6 +383,8 @@ def _run_row(log: RunLog) -> dict[str, Any]:
         "cost_usd": usage.cost_usd,
         "tool_calls": len(log.steps),
         "error": _error_text(log),
+        "notebook": created.notebook or None if created else None,
+        "reused_from": log.reused_from,
     }
 
 
@@ -354,11 +414,11 @@ def _frame(value: Any, annotation: Any) -> pd.DataFrame:
         return pd.DataFrame(index=pd.RangeIndex(0))
     kind = kinds[0] if len(kinds) == 1 else Any
     if kind is pd.DataFrame or (kind is Any and isinstance(value, _CHOICES)):
-        return _rows_frame(records.items(value), Any)
+        return rows_frame(records.items(value), Any)
     if records.is_list(kind):
-        return _rows_frame(records.items(value), records.listed(kind))
+        return rows_frame(records.items(value), records.listed(kind))
     is_record = records.record_types(annotation) or records.is_mapping(kind)
-    return _rows_frame([] if value is None and is_record else [value], annotation)
+    return rows_frame([] if value is None and is_record else [value], annotation)
 
 
 _CHOICES = (list, tuple, set, frozenset)
@@ -369,13 +429,13 @@ def _frame_of_choice(value: Any, choices: Any) -> pd.DataFrame:
     several = len(choices) == 1 and isinstance(next(iter(choices)), list)
     rows = records.items(value) if several else [value]
     if any(records.is_record(row) for row in rows):
-        return _rows_frame(rows, Any)
+        return rows_frame(rows, Any)
     dtype = category(records.items(next(iter(choices)) if several else choices))
     return pd.DataFrame({"value": series([records.enum_value(row) for row in rows], dtype)})
 
 
-def _rows_frame(rows: list[Any], annotation: Any) -> pd.DataFrame:
-    """Gives one row per item of `rows`, whose type is `annotation`."""
+def rows_frame(rows: list[Any], annotation: Any) -> pd.DataFrame:
+    """Gives one row per item of `rows`, whose type is `annotation`: a column per field, or the column `value`."""
     rows = [records.unwrap(row) for row in rows]
     kinds = records.record_types(annotation)
     present = [row for row in rows if row is not None]

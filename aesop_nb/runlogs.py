@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,9 @@ class Status(enum.StrEnum):
         """Whether nothing follows it."""
         return not _NEXT[self]
 
+
+STOPPED = "stopped with the run"
+"""The error of a step that had not ended when its run did."""
 
 _NEXT: dict[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.RUNNING, Status.CANCELLED}),
@@ -84,7 +88,11 @@ class _Draft:
 
 @dataclass(slots=True)
 class Exchange:
-    """One question to the person, and the answer if there is one."""
+    """One question to the person, and the answer if there is one.
+
+    Attributes:
+        answer: `None` until there is one; empty for a secret and for a question that was skipped.
+    """
 
     question_id: str
     question: str
@@ -93,6 +101,71 @@ class Exchange:
     answer: str | None = None
     source: str | None = None
     waited_seconds: float = 0.0
+    kind: ev.AnswerKind = "text"
+    default: str | None = None
+    time_limit_seconds: float | None = None
+    is_optional: bool = False
+    is_skipped: bool = False
+
+    @property
+    def name(self) -> str:
+        """Names it within the run."""
+        return self.question_id
+
+    @property
+    def words(self) -> str:
+        """What is asked."""
+        return self.question
+
+    @property
+    def said(self) -> str | None:
+        """The answer as it may be shown, `None` until there is one."""
+        if self.is_skipped:
+            return "(skipped)"
+        return (
+            "(a secret, kept nowhere)" if self.kind == "secret" and self.answer is not None else self.answer
+        )
+
+    @property
+    def otherwise(self) -> str:
+        """What comes of it when the time is over, in words."""
+        return f"“{self.default}”" if self.default is not None else "skipped"
+
+
+@dataclass(slots=True)
+class Approval:
+    """One call of a tool that needs the person's yes, and what was decided.
+
+    Attributes:
+        arguments: All arguments of the call.
+        approved: `None` until it is decided.
+        reason: Why it was denied, if the person said so.
+    """
+
+    call_id: str
+    tool: str
+    arguments: dict[str, Any]
+    asked_at: datetime
+    time_limit_seconds: float | None = None
+    approved: bool | None = None
+    source: str | None = None
+    reason: str = ""
+    waited_seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Names it within the run."""
+        return self.call_id
+
+    @property
+    def words(self) -> str:
+        """What is asked."""
+        return f"May {self.tool} be called? {json.dumps(self.arguments, ensure_ascii=False, default=str)}"
+
+    @property
+    def otherwise(self) -> str:
+        """What comes of it when the time is over, in words."""
+        return "denied"
 
 
 @dataclass(slots=True)
@@ -103,8 +176,11 @@ class RunLog:
         created: The first event, which describes the task.
         steps: The tool calls, in the order they were called.
         exchanges: The conversation with the person.
+        approvals: The calls that needed the person's yes.
+        pages: The web pages that were fetched, in the order they came.
         error: The final event of a failed or cancelled run.
         asked_seconds: How long the person has taken in all; the time limit does not count it.
+        reused_from: The run whose result was taken over, or `None`.
     """
 
     created: ev.RunCreated | None = None
@@ -113,16 +189,20 @@ class RunLog:
     agent: str = ""
     steps: list[Step] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
+    approvals: list[Approval] = field(default_factory=list)
+    pages: list[ev.PageFetched] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     usage: ev.Usage = field(default_factory=ev.Usage)
     started_at: datetime | None = None
     ended_at: datetime | None = None
     asked_seconds: float = 0.0
     cancel_reason: str | None = None
+    reused_from: str | None = None
     retrying: ev.SendFailed | None = None
     result: Any = None
     result_text: str = ""
     error: ev.RunFailed | ev.RunCancelled | None = None
+    _first_turn: int = 0
     _by_call: dict[str, Step] = field(default_factory=dict)
     # In pieces, as adding each to the text before it would copy all of it every time.
     _text: list[str] = field(default_factory=list)
@@ -147,6 +227,11 @@ class RunLog:
         return self.created.task if self.created else ""
 
     @property
+    def turns(self) -> int:
+        """How many turns have begun; `turn` may count on from a run that this one goes on with."""
+        return self.turn - self._first_turn + 1 if self.turn else 0
+
+    @property
     def text(self) -> str:
         """The text of the current or last reply, as far as it has arrived."""
         return "".join(self._text)
@@ -163,13 +248,25 @@ class RunLog:
         return last if last and last.answer is None and not self.status.is_final else None
 
     @property
+    def approval(self) -> Approval | None:
+        """The call that waits for the person's yes, if any."""
+        if self.status.is_final:
+            return None
+        return next((approval for approval in self.approvals[::-1] if approval.approved is None), None)
+
+    @property
+    def waiting_for(self) -> Exchange | Approval | None:
+        """What waits for the person: the open question or call; never two at a time."""
+        return self.question or self.approval
+
+    @property
     def current_action(self) -> str:
         """What the run is doing, in a few words; empty once it has ended."""
         if self.status is not Status.RUNNING:
             return ""
         if self.cancel_reason is not None:
             return "cancelling…"
-        if self.question:
+        if self.waiting_for:
             return "waiting for you"
         if running := [step.tool for step in self.steps if step.state == "running"]:
             return f"calling {', '.join(running[:3])}{' …' if len(running) > 3 else ''}"
@@ -222,6 +319,7 @@ def _agent_chosen(log: RunLog, event: ev.AgentChosen) -> None:
 
 def _turn_started(log: RunLog, event: ev.TurnStarted) -> None:
     log.turn, log.agent = event.turn, event.agent or log.agent
+    log._first_turn = log._first_turn or event.turn
     log._text, log._drafts = [], {}
 
 
@@ -243,6 +341,10 @@ def _call_streamed(log: RunLog, event: ev.ToolCallStreamed) -> None:
 def _send_failed(log: RunLog, event: ev.SendFailed) -> None:
     log.usage += event.usage
     log.retrying = event if event.retry_in_seconds is not None else None
+
+
+def _rows_ended(log: RunLog, event: ev.RowsEnded) -> None:
+    log.usage += event.usage
 
 
 def _replied(log: RunLog, event: ev.ModelReplied) -> None:
@@ -271,7 +373,18 @@ def _tool_failed(log: RunLog, event: ev.ToolFailed) -> None:
 
 
 def _asked(log: RunLog, event: ev.UserAsked) -> None:
-    log.exchanges.append(Exchange(event.question_id, event.question, event.choices, event.at))
+    log.exchanges.append(
+        Exchange(
+            event.question_id,
+            event.question,
+            event.choices,
+            event.at,
+            kind=event.kind,
+            default=event.default,
+            time_limit_seconds=event.time_limit_seconds,
+            is_optional=event.is_optional,
+        )
+    )
 
 
 def _answered(log: RunLog, event: ev.UserAnswered) -> None:
@@ -281,11 +394,34 @@ def _answered(log: RunLog, event: ev.UserAnswered) -> None:
         event.source,
         event.waited_seconds,
     )
+    exchange.is_skipped = event.is_skipped
     log.asked_seconds += event.waited_seconds
+
+
+def _approval_asked(log: RunLog, event: ev.ApprovalAsked) -> None:
+    log.approvals.append(
+        Approval(event.call_id, event.tool, event.arguments, event.at, event.time_limit_seconds)
+    )
+
+
+def _approval_decided(log: RunLog, event: ev.ApprovalDecided) -> None:
+    waiting = [one for one in log.approvals if one.call_id == event.call_id and one.approved is None]
+    for approval in waiting:
+        approval.approved, approval.source, approval.reason = event.approved, event.source, event.reason
+        approval.waited_seconds = event.waited_seconds
+    log.asked_seconds += event.waited_seconds
+
+
+def _page_fetched(log: RunLog, event: ev.PageFetched) -> None:
+    log.pages.append(event)
 
 
 def _notice(log: RunLog, event: ev.NoticeGiven) -> None:
     log.notices.append(event.text)
+
+
+def _reused(log: RunLog, event: ev.ResultReused) -> None:
+    log.reused_from = event.source_run_id
 
 
 def _cancel_requested(log: RunLog, event: ev.CancelRequested) -> None:
@@ -312,7 +448,7 @@ def _stop(log: RunLog, event: ev.RunFailed | ev.RunCancelled) -> None:
     log._drafts = {}
     for step in log.steps:
         if step.state == "running":
-            step.state, step.error = "failed", "stopped with the run"
+            step.state, step.error = "failed", STOPPED
 
 
 _HANDLERS: dict[type, Any] = {
@@ -324,12 +460,17 @@ _HANDLERS: dict[type, Any] = {
     ev.ToolCallStreamed: _call_streamed,
     ev.SendFailed: _send_failed,
     ev.ModelReplied: _replied,
+    ev.RowsEnded: _rows_ended,
     ev.ToolCalled: _tool_called,
     ev.ToolReturned: _tool_returned,
     ev.ToolFailed: _tool_failed,
     ev.UserAsked: _asked,
     ev.UserAnswered: _answered,
+    ev.ApprovalAsked: _approval_asked,
+    ev.ApprovalDecided: _approval_decided,
+    ev.PageFetched: _page_fetched,
     ev.NoticeGiven: _notice,
+    ev.ResultReused: _reused,
     ev.CancelRequested: _cancel_requested,
     ev.RunCompleted: _completed,
     ev.RunFailed: _failed,

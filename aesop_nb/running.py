@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import logging
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, cast, get_args
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import TypeVar
 
@@ -18,57 +14,49 @@ from . import events as ev
 from .announcing import announce_rehearsal
 from .calling import error_text
 from .driving import Driver, Endings
-from .errors import (
-    LimitExceeded,
-    RunInterrupted,
-    RunStateError,
-    TaskCancelled,
-    TaskFailed,
-    UsageError,
-)
+from .errors import LimitExceeded, RunInterrupted, RunStateError, TaskCancelled, TaskFailed, UsageError
+from .listening import Listened
+from .listening import on_run_start as on_run_start
 from .models.openai_client import close_clients
-from .runlogs import RunLog, Status
+from .places import find_notebook
+from .recorders import Recorder
+from .replying import Replies
+from .reusing import Reuse, is_restorable
+from .runlogs import Status
 from .sessions import remember
-from .texts import clean_text, nearest
+from .store import default_store
+from .texts import clean_text, visible_traceback
 from .values import is_frame
+from .withheld import Withheld, masked_event
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from .asking import Audience, GivenAnswers
+    from .asking import AnswersGiven, Audience, GivenAnswers, Interview
     from .clocks import RunClock
+    from .config import TaskConfig
+    from .conversations import Conversation
     from .engine import Brief
+    from .memories import MemoryScope
+    from .store import Store
     from .tasks import Task
 
 T = TypeVar("T", default=Any)
 
 _LOGGER = logging.getLogger("aesop_nb")
 
-_EVENT_TYPES = {cls.model_fields["type"].default: cls for cls in get_args(get_args(ev.Event)[0])}
-_numbers = itertools.count(1)
+_WRITTEN_DOWN_SECONDS = 1.0  # a store that does not take it in this time does not stop the run
 background.at_close(close_clients)
-_start_hooks: list[Callable[[Run[Any]], object]] = []
 
 
-def on_run_start(hook: Callable[[Run[Any]], object]) -> Callable[[], None]:
-    """Calls `hook(run)` for every run from now on, in the thread that starts it, before it begins.
-
-    Returns:
-        A function that takes the hook out again.
-    """
-    _start_hooks.append(hook)
-    return lambda: _start_hooks.remove(hook)
-
-
-class Run(Generic[T]):
+class Run(Listened[T], Replies):
     """One attempt at a task; made by `task.start()`.
 
     Everything it says is computed from its events. All methods may be called from any thread.
 
     Attributes:
-        id: Names the run in this process, for example `r7`.
+        id: Names the run, for example `r7`; unique in the store.
         task: What it is an attempt at.
         log: Where it stands: the fold of its events.
+        store: Where its events are kept.
         children: Runs started by its tools; they end with it.
         is_on_demand: Whether it was started only because other tasks need its result.
         needed_by: How many of them wait for it.
@@ -81,21 +69,24 @@ class Run(Generic[T]):
         *,
         given: GivenAnswers,
         audience: Audience,
+        saved: Conversation | None = None,
         async_tools_loop: asyncio.AbstractEventLoop | None = None,
+        store: Store | None = None,
     ) -> None:
-        self.id = f"r{next(_numbers)}"
+        self.store = default_store() if store is None else store
+        super().__init__(self.store.new_run_id())
         self.task = task
-        self.log = RunLog()
         self.children: list[Run[Any]] = []
         self.is_on_demand = False
         self.needed_by = 0
         self.audience = audience
         self._brief = brief
         self._given = given
-        self._events: list[ev.Event] = []
-        self._listeners: list[Callable[[ev.Event], object]] = []
-        self._watchers = 0
         self._ended = background.Latch()
+        self._parent: Run[Any] | None = scopes.parent_run.get()
+        self._call_clock = scopes.call_clock.get()
+        self._withheld = Withheld(self._parent._withheld if self._parent else None)
+        self._reuse = Reuse(self.store, brief, given, waits_for_inputs=bool(task.upstream))
         self._is_begun = False
         self._is_cancelling = False
         self._driver = Driver(
@@ -105,168 +96,64 @@ class Run(Generic[T]):
                 completed=self._completed, failed=self._failed, cancelled=self._cancelled, lost=self._lost
             ),
             given=given,
+            recorder=Recorder(
+                add=self._add,
+                write_down=lambda: self.store.flush(_WRITTEN_DOWN_SECONDS),
+                is_watched=self._is_watched,
+                clocks=self._clocks,
+                withheld=self._withheld,
+            ),
+            reuse=self._reuse,
             audience=audience,
+            saved=saved,
             async_tools_loop=async_tools_loop,
             with_upstream_results=task.with_upstream_results,
-            add=self._add,
-            is_watched=self._is_watched,
-            clocks=self._clocks,
         )
-        self._error: BaseException | None = None
-        self._result: T | None = None
-        self._parent: Run[Any] | None = scopes.parent_run.get()
-        self._add(brief.created(self._parent.id if self._parent else None))
-
-    # What it says ------------------------------------------------------------------------------------
-
-    @property
-    def status(self) -> Status:
-        """One of the five states."""
-        return self.log.status
-
-    @property
-    def events(self) -> tuple[ev.Event, ...]:
-        """What has happened so far."""
-        return tuple(self._events)
-
-    @property
-    def current_action(self) -> str:
-        """What it is doing, in a few words, for example `waiting for you`; empty once it has ended."""
-        return self.log.current_action
-
-    @property
-    def progress(self) -> float | None:
-        """From 0 to 1; `None` while that cannot be known."""
-        return {Status.PENDING: 0.0, Status.COMPLETED: 1.0}.get(self.status)
-
-    @property
-    def result(self) -> T | None:
-        """The result; `None` until the run is completed."""
-        return self._result
-
-    @property
-    def error(self) -> BaseException | None:
-        """Why there is no result; `None` unless the run failed or was cancelled."""
-        return self._error
-
-    @property
-    def usage(self) -> ev.Usage:
-        """What was sent and spent, failed requests included."""
-        return self.log.usage
-
-    @property
-    def duration_seconds(self) -> float:
-        """Time from the start to the end, or until now."""
-        return self.log.duration_seconds(datetime.now(UTC))
-
-    @property
-    def question(self) -> str | None:
-        """The question that waits for an answer, or `None`."""
-        return self.log.question.question if self.log.question else None
-
-    @property
-    def is_rehearsal(self) -> bool:
-        """Whether a rehearsal, and no language model, makes the replies."""
-        return bool(self.log.created and self.log.created.is_rehearsal)
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The result as a DataFrame, whatever its type.
-
-        Raises:
-            RunStateError: If there is no result.
-        """
-        if self.status is not Status.COMPLETED:
-            raise RunStateError(f"Run {self.id!r} is {self.status}; only a completed run has a frame.")
-        from .frames import result_frame
-
-        return result_frame(
-            self._result,
-            self._brief.result.annotation,
-            run_id=self.id,
-            task=self._brief.name,
-            is_rehearsal=self.is_rehearsal,
+        created = brief.created(self._parent.id if self._parent else None)
+        if saved is not None:
+            saved.refuse_mixing(is_rehearsal=created.is_rehearsal)
+        self._add(
+            created.model_copy(
+                update={
+                    "notebook": find_notebook() if store is None else "",
+                    # What was said before is no part of the key, so its result is nobody else's.
+                    "reuse_parts": {} if saved else self._reuse.known.parts,
+                    "resumed_run_id": saved.run_id if saved else None,
+                }
+            )
         )
 
-    def events_df(self) -> pd.DataFrame:
-        """One row per event; see `aesop_nb.frames.events_df`."""
-        from .frames import events_df
+    @property
+    def parent(self) -> Run[Any] | None:
+        """The run whose tool started this one, or `None`."""
+        return self._parent
 
-        return events_df(self.events)
+    @property
+    def config(self) -> TaskConfig:
+        """The limits it has."""
+        return self._brief.config
 
-    def messages_df(self) -> pd.DataFrame:
-        """One row per message of the conversation; see `aesop_nb.frames.messages_df`."""
-        from .frames import messages_df
+    @property
+    def left_seconds(self) -> float:
+        """The time it has left, and the runs around it."""
+        return min((clock.left_seconds for clock in self._clocks()), default=self.config.max_duration_seconds)
 
-        return messages_df(self.events)
-
-    def tool_calls_df(self) -> pd.DataFrame:
-        """One row per tool call; see `aesop_nb.frames.tool_calls_df`."""
-        from .frames import tool_calls_df
-
-        return tool_calls_df([self.log])
-
-    def __repr__(self) -> str:
-        return f"<Run {self.id} {self._brief.name!r}: {self.status}>"
+    @property
+    def memory_scope(self) -> MemoryScope | None:
+        """Where its agent remembers, and code inside it that says nothing else; see `memory`."""
+        return self._brief.memory_scope
 
     # Commands ----------------------------------------------------------------------------------------
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether it may ask the person something, or have a call approved."""
+        return self._brief.may_ask
 
     def cancel(self, reason: str = "cancelled by the person") -> None:
         """Stops the run; does nothing once it has ended."""
         self._is_cancelling = True
         background.call_soon(self._driver.request_cancel, clean_text(reason))
-
-    def answer(self, text: str, *, question_id: str | None = None, source: str = "call") -> None:
-        """Answers the open question.
-
-        Args:
-            text: The answer.
-            question_id: Which question is meant; `None` is the open one.
-            source: Where the answer comes from, as written into the events.
-
-        Raises:
-            RunStateError: If no question, or another one, is open.
-        """
-        taken: Future[bool] = Future()
-        said = clean_text(str(text))
-        background.call_soon(lambda: taken.set_result(self._driver.take_answer(said, source, question_id)))
-        if background.is_loop_thread():
-            return  # a handler of the run's own events: what it says is taken right after it returns
-        if not taken.result():
-            raise RunStateError(f"Run {self.id!r} is {self.status} and waits for no answer.")
-
-    def on(self, event_type: str, handler: Callable[[Any], object]) -> Callable[[], None]:
-        """Calls `handler(event)` for each event of that type, for example `"tool_called"`, or `"*"` for all.
-
-        It is called on the loop's thread and should be quick; what it raises is logged and harms nothing.
-
-        Returns:
-            A function that takes the handler out again.
-
-        Raises:
-            UsageError: If there is no such type.
-        """
-        if event_type == "*":
-            return self.listen(handler, watches=False)
-        wanted = _EVENT_TYPES.get(event_type)
-        if wanted is None:
-            raise UsageError(f"There is no event {event_type!r}.{nearest(event_type, _EVENT_TYPES)}")
-        pieces = wanted in (ev.TextStreamed, ev.ToolCallStreamed)
-        return self.listen(
-            lambda event: handler(event) if isinstance(event, wanted) else None, watches=pieces
-        )
-
-    def listen(self, listener: Callable[[ev.Event], object], *, watches: bool) -> Callable[[], None]:
-        """Calls `listener` for every event; `watches` has replies streamed for it."""
-        self._listeners.append(listener)
-        self._watchers += watches
-
-        def stop() -> None:
-            with contextlib.suppress(ValueError):
-                self._listeners.remove(listener)
-                self._watchers -= watches
-
-        return stop
 
     def wait(self, timeout_seconds: float | None = None) -> T:
         """Waits for the end and gives the result.
@@ -290,8 +177,26 @@ class Run(Generic[T]):
         self._block(self._ended, timeout_seconds)
 
     def retry(self) -> Run[T]:
-        """Starts the task again from its beginning, as a new run."""
-        return self.task.start(answers=self._given)
+        """Starts the task again from its beginning, as a new run that reuses nothing."""
+        return self.task.start_anew(self._given)
+
+    def resume(self, answers: AnswersGiven | None = None) -> Run[T]:
+        """Goes on with a run that failed or was cancelled, as a new run of the same task.
+
+        That run begins with the conversation of this one: what is paid for is not asked of the model again. Turns
+        are counted on, limits from 0. An open question, or a call that waits for approval, is put to the
+        person first, without asking the model. A call that was begun and has no result is not made again by
+        itself; the model is told that it may have taken effect. Secrets and the task's own memory are gone.
+        The task's inputs are those this run began with, its tools, agents and limits those it has now.
+
+        Args:
+            answers: See `Task.start`. Left out, those by words and by a function hold on; a list is used up.
+
+        Raises:
+            RunStateError: If this run is completed or has not ended.
+            UsageError: If it cannot be resumed, or the task cannot be run as it is.
+        """
+        return self.task.resume(self, answers=self._given.for_going_on() if answers is None else answers)
 
     def __await__(self) -> Generator[Any, None, T]:
         """Awaits the end, on any event loop, and gives the result; cancelling it cancels the run."""
@@ -343,6 +248,9 @@ class Run(Generic[T]):
         done = sum(step.state == "done" for step in self.log.steps)
         return f"kept {done} step{'' if done == 1 else 's'}."
 
+    def _interview(self) -> Interview | None:
+        return self._driver.interview
+
     # Life, on the loop's thread from here on ---------------------------------------------------------
 
     def begin(self, *, once: bool = False) -> background.Latch:
@@ -357,8 +265,7 @@ class Run(Generic[T]):
             remember(self)
             if self._parent is not None:
                 self._parent.children.append(self)
-            for hook in _start_hooks:
-                self._guard(hook, self)
+            self._tell_start()
             if self.is_rehearsal:
                 announce_rehearsal()
             if self._parent is not None and self._parent.status.is_final:
@@ -394,19 +301,16 @@ class Run(Generic[T]):
     def _completed(self, result: Any) -> None:
         if is_frame(result):
             result = result.copy(deep=False)  # a validator may give one frame to several runs
-            result.attrs["aesop"] = self._attributes()
+            result.attrs["aesop"] = self._origin()
         self._result = result
         kind = self._brief.result
-        self._add(ev.RunCompleted(result=kind.to_json(result), text=kind.to_text(result)))
+        stored = kind.to_json(result)
+        # A secret is stored masked, so what holds one is not what is stored.
+        faithful = not self._reuse.known.parts or (not self._withheld and is_restorable(kind, result, stored))
+        self._add(ev.RunCompleted(result=stored, text=kind.to_text(result), is_restorable=faithful))
 
-    def _attributes(self) -> dict[str, Any]:
-        created = self.log.created
-        return {
-            "run_id": self.id,
-            "task": self._brief.name,
-            "model": created.model if created else "",
-            "is_rehearsal": self.is_rehearsal,
-        }
+    def _annotation(self) -> Any:
+        return self._brief.result.annotation
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, UsageError):
@@ -426,7 +330,7 @@ class Run(Generic[T]):
 
     def _lost(self, cause: BaseException) -> None:
         """Ends the run as failed where even that could not be written down in the usual way."""
-        _LOGGER.error("the end of run %s could not be written", self.id, exc_info=cause)
+        _LOGGER.error("the end of run %s could not be written\n%s", self.id, visible_traceback(cause))
         message = f"{self._brief.name}: its end could not be written down ({type(cause).__name__})."
         self._error = TaskFailed(message, run=self)
         if self.status is Status.PENDING:
@@ -434,8 +338,9 @@ class Run(Generic[T]):
         self._add(ev.RunFailed(error="TaskFailed", message=message))
 
     def _unexpected(self, error: BaseException) -> TaskFailed:
-        _LOGGER.error("run %s ended with an unexpected error", self.id, exc_info=error)
-        failure = TaskFailed(clean_text(f"{self._brief.name}: {error_text(error)}"))
+        said, masked = visible_traceback(error), self._withheld.masked
+        _LOGGER.error("run %s ended with an unexpected error\n%s", self.id, masked(said))
+        failure = TaskFailed(clean_text(f"{self._brief.name}: {masked(error_text(error))}"))
         failure.__cause__ = error
         return failure
 
@@ -447,43 +352,33 @@ class Run(Generic[T]):
         return self._driver.busy_tools()
 
     def _clocks(self) -> list[RunClock]:
-        """The clocks of this run and of those around it."""
+        """The clocks of this run, of those around it and of the call that it was started in."""
         clock, around = self._driver.clock, self._parent._clocks() if self._parent else []
+        if self._call_clock is not None:
+            around = [self._call_clock, *around]
         return around if clock is None else [clock, *around]
 
-    def _is_watched(self) -> bool:
-        return self._watchers > 0
-
     # Events ------------------------------------------------------------------------------------------
+
+    def note(self, event: ev.Event) -> None:
+        """Writes down what one of its tools did; called on the loop's thread."""
+        self._add(event)
 
     def _add(self, event: ev.Event) -> None:
         """Writes one event; what comes after the end (a late tool, a late reply) is dropped."""
         if self.status.is_final:
             return
         event = event.model_copy(update={"run_id": self.id, "number": len(self._events)})
+        if self._withheld:
+            event = masked_event(event, self._withheld)
         self._events.append(event)
         self.log.apply(event)
+        self.store.record(event)
         if self._listeners:
             self._tell(event)
         if self.status.is_final:
             for child in self.children:
                 child.cancel(f"its parent {self.id} ended")
+            self._withheld.forget()
             self._ended.set()
             self._driver.parked.set()
-
-    def _tell(self, event: ev.Event) -> None:
-        """Calls the listeners; a run that one of them starts is nobody's child and may outlive this one."""
-        token = scopes.parent_run.set(None)
-        try:
-            for listener in tuple(self._listeners):
-                self._guard(listener, event)
-        finally:
-            scopes.parent_run.reset(token)
-
-    def _guard(self, function: Callable[[Any], object], argument: Any) -> None:
-        try:
-            function(argument)
-        except BaseException as exc:
-            if not isinstance(exc, Exception) and not background.is_loop_thread():
-                raise  # an interrupt of the thread that starts the run
-            _LOGGER.exception("a listener of run %s raised", self.id)

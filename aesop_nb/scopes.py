@@ -8,8 +8,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .config import settings
+
 if TYPE_CHECKING:
     from .agents import Agent
+    from .clocks import RunClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,9 @@ parent_run: ContextVar[Any] = ContextVar("aesop_parent_run", default=None)
 held_agents: ContextVar[frozenset[Agent]] = ContextVar("aesop_held_agents", default=frozenset())
 """The agents whose turns surround this code: a task inside a tool may use them although they are busy."""
 
+call_clock: ContextVar[RunClock | None] = ContextVar("aesop_call_clock", default=None)
+"""The clock of the tool call inside which code is called, if its time is limited."""
+
 _standing: ContextVar[tuple[str, ...]] = ContextVar("aesop_instructions", default=())
 
 
@@ -50,3 +56,21 @@ def instructions(text: str | None) -> Iterator[None]:
 def standing_instructions() -> tuple[str, ...]:
     """The instructions of the flow and of all open `instructions(…)` blocks, outermost first."""
     return (*flow_defaults.get().instructions, *_standing.get())
+
+
+_view: ContextVar[str | None] = ContextVar("aesop_view", default=None)
+
+
+@contextlib.contextmanager
+def viewed(level: str | None) -> Iterator[None]:
+    """Shows the runs started inside the block that much, whatever `settings.view` says; `None` changes nothing."""
+    token = _view.set(level or _view.get())
+    try:
+        yield
+    finally:
+        _view.reset(token)
+
+
+def view_level() -> str:
+    """How much is shown of a run that is started here: `"full"`, `"compact"` or `"off"`."""
+    return _view.get() or settings.view

@@ -11,30 +11,35 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar
 
-from . import background, scopes
+from . import background, prices, resuming, scopes, upstream
 from .agents import DEFAULT_AGENT, Agent, Policy, check_agents
+from .approving import Approvals, Approve
 from .asking import AnswersGiven, GivenAnswers, find_audience
-from .config import TaskConfig
+from .config import TaskConfig, settings
 from .engine import Brief
-from .errors import AesopError, RunInterrupted, TaskFailed, UpstreamFailed, UsageError
+from .errors import RunInterrupted, UsageError
+from .memories import SCOPES, MemoryScope
+from .memory_tools import memory_tools, refuse_missing_memory, refuse_taken_names
 from .models.choosing import choose_model
+from .project_settings import use_project_settings
 from .results import ResultType
+from .reusing import KeyParts, key_parts
 from .runlogs import Status
 from .running import Run
-from .texts import clean_text, humanize
+from .texts import clean_text, humanize, short_name
 from .tools import Tool, collect_tools
-from .upstream import find_inside, replace_inside
+from .web.offering import web_tools
 
 if TYPE_CHECKING:
     from contextvars import Token
 
     from .background import Latch
+    from .conversations import Conversation
+    from .errors import TaskFailed
     from .models.transcript import Model
+    from .recordings import Recording
 
 T = TypeVar("T", default=Any)
-
-MemoryScope = Literal["task", "session", "permanent"]
-_MEMORY_SCOPES = ("task", "session", "permanent")
 
 
 class Task(Generic[T]):
@@ -58,9 +63,15 @@ class Task(Generic[T]):
         user_access: Whether it may ask the person; `interactive` is another word for it.
         default_answer: What is answered where nobody can be asked; without one such a run fails with
             `NeedsHuman`.
+        approve: Which calls of tools with `requires_approval` are decided beforehand: the names of tools, or a
+            function of a tool's name and arguments that gives `True`, `False`, or `None` to ask the person.
+            Where nobody is there, all others are denied.
         model: Which model, whatever the agents say.
         config: The limits.
         memory_scope: Where the agent remembers: `"task"`, `"session"` or `"permanent"`.
+        reuse: Whether a completed run with the same key, in this kernel or an earlier one, gives its result
+            without asking a model; see `why_not_reused`. `None` leaves it to `settings.reuse`, which holds
+            neither for tasks with memory nor for those with tools that have side effects.
         depends_on: Tasks that must be completed before.
         parent: The task it is a part of; left out, the innermost `with task:`.
 
@@ -85,9 +96,11 @@ class Task(Generic[T]):
         user_access: bool | None = None,
         interactive: bool | None = None,
         default_answer: str | None = None,
+        approve: Approve | None = None,
         model: Model | str | None = None,
         config: TaskConfig | None = None,
         memory_scope: MemoryScope | None = None,
+        reuse: bool | None = None,
         depends_on: Iterable[Task[Any]] = (),
         parent: Task[Any] | None = None,
     ) -> None:
@@ -99,7 +112,7 @@ class Task(Generic[T]):
         if said is None and name is None:
             raise UsageError("A task needs an objective, for example Task('Summarise the report').")
         self.objective = clean_text(said if said is not None else humanize(name or ""))
-        self.name = clean_text(name if name is not None else _short_name(self.objective))
+        self.name = clean_text(name if name is not None else short_name(self.objective))
         self.instructions = clean_text(instructions)
         self.context: Mapping[str, Any] = {
             clean_text(name) if isinstance(name, str) else name: value
@@ -113,9 +126,12 @@ class Task(Generic[T]):
         self.tools = collect_tools(tools)
         self.user_access = bool(_one_of("user_access", user_access, "interactive", interactive))
         self.default_answer = default_answer
+        self.approve = approve
+        self._approvals = Approvals(approve)
         self.model = model
         self.config = config if config is not None else TaskConfig()
         self.memory_scope = memory_scope
+        self.reuse = reuse
         self.parent = parent if parent is not None else scopes.parent_task.get()
         self.depends_on = tuple(depends_on)
         self.runs: list[Run[T]] = []
@@ -130,8 +146,10 @@ class Task(Generic[T]):
     def _check(self) -> None:
         if not isinstance(self.config, TaskConfig):
             raise UsageError(f"config must be a TaskConfig, not {self.config!r}.")
-        if self.memory_scope is not None and self.memory_scope not in _MEMORY_SCOPES:
-            raise UsageError(f"memory_scope={self.memory_scope!r} is none of {', '.join(_MEMORY_SCOPES)}.")
+        if self.reuse not in (None, True, False):
+            raise UsageError(f"reuse={self.reuse!r} is neither True, False nor None.")
+        if self.memory_scope is not None and self.memory_scope not in SCOPES:
+            raise UsageError(f"memory_scope={self.memory_scope!r} is none of {', '.join(SCOPES)}.")
         if not callable(self._policy) and self._policy not in ("suited", "round_robin"):
             raise UsageError(
                 f"agent_policy={self._policy!r} is neither 'suited', 'round_robin' nor a function."
@@ -183,7 +201,7 @@ class Task(Generic[T]):
     @property
     def upstream(self) -> tuple[Task[Any], ...]:
         """The tasks that must be completed before this one: `depends_on` and those inside the context."""
-        return tuple(dict.fromkeys([*self.depends_on, *find_inside(self.context, Task)]))
+        return tuple(dict.fromkeys([*self.depends_on, *upstream.find_inside(self.context, Task)]))
 
     @property
     def is_ready(self) -> bool:
@@ -274,7 +292,7 @@ class Task(Generic[T]):
         if loop not in (None, "caller"):
             raise UsageError(f"loop={loop!r} is neither None nor 'caller'.")
         background.refuse_loop_thread()
-        tools_loop = _running_loop() if loop == "caller" else None
+        tools_loop = background.callers_loop() if loop == "caller" else None
         with self._taking_up(answers, async_tools_loop=tools_loop) as (run, _):
             if loop == "caller":
                 run.wait_on_callers_loop()
@@ -297,6 +315,19 @@ class Task(Generic[T]):
             run.park(parked)
         return run
 
+    def resume(
+        self, run: str | Recording[Any], *, answers: AnswersGiven | GivenAnswers | None = None
+    ) -> Run[T]:
+        """Goes on with a run of this task that failed or was cancelled, as a new run; see `Run.resume`.
+
+        Args:
+            run: The run or its id, for example `"r7"`; one of an earlier session is read from the store.
+            answers: See `start`.
+        """
+        saved = resuming.conversation_to_resume(run, self)
+        with self._taking_up(answers, anew=True, saved=saved) as (resumed, _):
+            return resumed
+
     def cancel(self) -> None:
         """Cancels the latest run; does nothing if there is none or it has ended."""
         if self.runs:
@@ -309,6 +340,8 @@ class Task(Generic[T]):
         *,
         once: bool = False,
         anew: bool = False,
+        may_reuse: bool = True,
+        saved: Conversation | None = None,
         async_tools_loop: asyncio.AbstractEventLoop | None = None,
     ) -> Iterator[tuple[Run[T], Latch]]:
         """Gives a run that was begun or goes on, and the latch of `Run.begin`; an interrupt cancels the run."""
@@ -318,7 +351,9 @@ class Task(Generic[T]):
                 run = None if anew else self._parked_run()
                 if run is not None and answers is not None:
                     raise UsageError(f"Run {run.id!r} goes on; answers= can only be given when one begins.")
-                run = run or self._new_run(answers, async_tools_loop=async_tools_loop)
+                run = run or self._new_run(
+                    answers, async_tools_loop=async_tools_loop, saved=saved, may_reuse=may_reuse
+                )
                 parked = run.begin(once=once)
             yield run, parked
         except RunInterrupted:
@@ -328,6 +363,11 @@ class Task(Generic[T]):
                 raise
             raise run.interrupted() from None
 
+    def start_anew(self, answers: GivenAnswers) -> Run[T]:
+        """Starts a run that takes over no earlier result."""
+        with self._taking_up(answers, anew=True, may_reuse=False) as (run, _):
+            return run
+
     def _parked_run(self) -> Run[T] | None:
         return self.runs[-1] if self.runs and self.runs[-1].is_parked else None
 
@@ -336,25 +376,26 @@ class Task(Generic[T]):
         answers: AnswersGiven | GivenAnswers | None,
         *,
         async_tools_loop: asyncio.AbstractEventLoop | None = None,
+        saved: Conversation | None = None,
+        may_reuse: bool = True,
     ) -> Run[T]:
+        use_project_settings()
         given = answers if isinstance(answers, GivenAnswers) else GivenAnswers(answers)
-        self._refuse_cycles((), set())
-        return Run(
-            self, self._brief(), given=given, audience=find_audience(), async_tools_loop=async_tools_loop
-        )
+        upstream.refuse_cycles(self)
+        brief = self._brief()
+        brief = brief if may_reuse else replace(brief, reuse=False)
+        there = find_audience()
+        return Run(self, brief, given=given, audience=there, saved=saved, async_tools_loop=async_tools_loop)
 
     def _brief(self) -> Brief:
         agents = self.agents
         models = {agent: choose_model(self.model or agent.model or self._flow.model) for agent in agents}
-        if self.config.max_cost_usd is not None:
-            names = ", ".join(dict.fromkeys(model.name for model in models.values()))
-            raise UsageError(
-                f"max_cost_usd={self.config.max_cost_usd:g} cannot be kept: no price is known for {names}. "
-                "Use max_tokens instead."
-            )
+        prices.prepare(list(models.values()), self.config.max_cost_usd)
         tools = collect_tools(self.tools, self._flow.tools)
         for agent in agents:
-            collect_tools(tools, agent.tools)  # two tools of one name are an error before anything starts
+            offered = collect_tools(tools, agent.tools)  # two tools of one name: an error before it starts
+            refuse_taken_names(self.memory_scope, offered)
+        refuse_missing_memory(self.memory_scope)
         return Brief(
             name=self.name,
             objective=self.objective,
@@ -365,83 +406,42 @@ class Task(Generic[T]):
             agents=agents,
             policy=self._policy,
             model_of=models.__getitem__,
-            tools=tools,
+            tools=(*tools, *memory_tools(self.memory_scope), *web_tools(self.config, tools, agents)),
             user_access=self.user_access,
             default_answer=self.default_answer,
+            approvals=self._approvals,
             config=self.config,
+            memory_scope=self.memory_scope,
+            reuse=self._may_reuse(tools, agents),
         )
+
+    def _may_reuse(self, tools: Iterable[Tool], agents: Iterable[Agent]) -> bool:
+        """An effect, or something remembered, is left out only where the task itself says so."""
+        offered = collect_tools(tools, *(agent.tools for agent in agents))
+        is_pure = self.memory_scope is None and not any(tool.spec.side_effects for tool in offered)
+        return settings.reuse and is_pure if self.reuse is None else self.reuse
+
+    def reuse_parts(self) -> KeyParts:
+        """What its result depends on, as far as that is known before the tasks before it have run."""
+        return key_parts(self._brief(), GivenAnswers(None))
 
     # Tasks before this one ---------------------------------------------------------------------------
 
-    def _refuse_cycles(self, above: tuple[Task[Any], ...], clear: set[Task[Any]]) -> None:
-        if self in above:
-            names = " → ".join(repr(task.name) for task in (*above[above.index(self) :], self))
-            raise UsageError(f"These tasks wait for each other: {names}.")
-        if self in clear:
-            return
-        for task in self.upstream:
-            task._refuse_cycles((*above, self), clear)
-        clear.add(self)
-
     async def with_upstream_results(self, brief: Brief) -> tuple[Brief, TaskFailed | None]:
-        """Gives the brief with results in the place of tasks; runs those that have not run.
+        """Gives the brief with results in the place of tasks, or why it cannot be done; on the loop's thread."""
+        results, failure = await upstream.results_before(self)
+        if failure is not None or not results:
+            return brief, failure
+        context = upstream.replace_inside(self.context, Task, results.__getitem__)
+        return replace(brief, context=context), None
 
-        Called on the loop's thread.
-        """
-        runs: dict[Task[Any], Run[Any]] = {}
-        try:
-            for task in self.upstream:
-                try:
-                    runs[task] = task._upstream_run()
-                except AesopError as exc:
-                    return brief, UpstreamFailed(f"{self.name} did not run: {task.name!r} before it: {exc}")
-            for task, run in runs.items():
-                await task._until_upstream_ends(run)
-        finally:
-            for run in runs.values():
-                run.needed_by -= 1
-                if run.is_on_demand and not run.needed_by:
-                    run.cancel("nothing needs it any more")
-        for task, run in runs.items():
-            if run.status is not Status.COMPLETED:
-                cause = f"{run.status}: {run.error}"
-                failure = UpstreamFailed(f"{self.name} did not run: {task.name!r} before it {cause}")
-                failure.__cause__ = run.error
-                return brief, failure
-        if not runs:
-            return brief, None
-        results = replace_inside(self.context, Task, lambda task: runs[task].result)
-        return replace(brief, context=results), None
-
-    def _upstream_run(self) -> Run[T]:
-        """Gives the run whose result is used, begun if need be; nobody's child, since several may need it."""
-        if self.runs and (self.status is Status.COMPLETED or not self.status.is_final):
-            run = self.runs[-1]
-        else:
-            nobody = scopes.parent_run.set(None)
-            try:
-                run = self.start()
-            finally:
-                scopes.parent_run.reset(nobody)
-            run.is_on_demand = True
-        run.needed_by += 1
-        return run
-
-    async def _until_upstream_ends(self, run: Run[T]) -> None:
+    async def until_ended(self, run: Run[T]) -> None:
+        """Awaits the end of one of its runs, and goes on with it where it stopped after one turn."""
         while not run.status.is_final:
             with self._lock:
                 if run.is_parked:
                     run.begin()
             await run.parked_or_ended()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise UsageError(
-            'loop="caller" needs an event loop that runs in this thread, as a notebook has.'
-        ) from None
 
 
 def _one_of(name: str, value: Any, other_name: str, other: Any) -> Any:
@@ -451,10 +451,3 @@ def _one_of(name: str, value: Any, other_name: str, other: Any) -> Any:
             f"{name}={value!r} and {other_name}={other!r} are the same field with different values."
         )
     return other if value is None else value
-
-
-def _short_name(objective: str) -> str:
-    """The first words of an objective, as a name."""
-    words = objective.split()
-    short = " ".join(words[:6])
-    return short if len(short) <= 48 else short[:47] + "…"

@@ -80,6 +80,12 @@ def humanize(name: str) -> str:
     return " ".join([plain[0][:1].upper() + plain[0][1:], *plain[1:]])
 
 
+def short_name(text: str) -> str:
+    """Gives the first words of `text`, as a name."""
+    short = " ".join(text.split()[:6])
+    return short if len(short) <= 48 else short[:47] + "…"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Gives ` Did you mean 'x'?` for the best match, or an empty text."""
     matches = difflib.get_close_matches(word, list(known), n=1)

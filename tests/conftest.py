@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,4 +41,24 @@ def _settings_of_nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with aesop_nb.temporary_settings(
         **{name: getattr(defaults, name) for name in aesop_nb.Settings.model_fields}
     ):
+        yield
+
+
+_homes = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _store_of_nobody(_settings_of_nobody: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Gives each test a store of its own, which costs nothing before something is stored."""
+    with aesop_nb.temporary_settings(home=str(tmp_path_factory.getbasetemp() / f"home{next(_homes)}")):
+        yield
+    if "aesop_nb.store" in sys.modules:
+        sys.modules["aesop_nb.store"].close_stores()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _data_folder_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the processes that tests start out of this person's own store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield

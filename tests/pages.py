@@ -80,6 +80,10 @@ class Page:
         """Types into the text area when it is there."""
         self.send(self.wait_for("TextareaModel"), {"method": "update", "state": {"value": text}})
 
+    def load_again(self, monkeypatch: Any) -> None:
+        """Loads the page anew: it opens a comm to ask for all widgets, as JupyterLab does."""
+        monkeypatch.setattr("ipywidgets.Widget._control_comm", object())
+
     @property
     def html(self) -> str:
         """The HTML of all widgets that are open."""

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from IPython.core.error import UsageError as IPythonUsageError
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from aesop_nb.testing import ScriptedModel
+
+
+@contextlib.contextmanager
+def fresh_shell(config: Config | None = None) -> Iterator[Any]:
+    """A shell of its own, without the magics; the test sets `IPYTHONDIR` to a folder of its own before."""
+    config = config or Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    InteractiveShell.clear_instance()
+    # The hooks that a shell sets for its process, as they were.
+    before = sys.displayhook, sys.excepthook
+    try:
+        yield InteractiveShell.instance(config=config)
+    finally:
+        sys.displayhook, sys.excepthook = before
+        InteractiveShell.clear_instance()
 
 
 class Notebook:

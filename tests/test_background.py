@@ -280,7 +280,7 @@ def test_a_sync_call_on_the_loop_is_refused() -> None:
     assert not background.is_loop_thread()
 
 
-def test_everything_runs_on_one_thread_that_is_started_by_the_first_run() -> None:
+def test_all_runs_share_one_thread_and_one_that_stores_started_by_the_first_run() -> None:
     code = """
 import json, threading
 import aesop_nb, aesop_nb.tasks, aesop_nb.background
@@ -293,7 +293,7 @@ print(json.dumps([before, [(t.name, t.daemon) for t in threading.enumerate()]]))
 """
     before, after = said_by(code)
     assert before == ["MainThread"]
-    assert after == [["MainThread", False], ["aesop-loop", True]]
+    assert sorted(after) == [["MainThread", False], ["aesop-loop", True], ["aesop-store", True]]
 
 
 def test_closers_are_called_before_the_process_ends() -> None:

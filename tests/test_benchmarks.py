@@ -10,13 +10,14 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import openai
 import pytest
 from openai_server import Answer, OpenAIServer, Request, asks
 
-from aesop_nb import OpenAIModel, Task, task
+from aesop_nb import OpenAIModel, Task, settings, task, temporary_settings
+from aesop_nb.store import default_store
 from aesop_nb.testing import ScriptedModel, call, result
 
 pytestmark = pytest.mark.benchmark
@@ -130,3 +131,57 @@ def test_a_task_costs_little_more_than_its_bare_requests(
         runner.run(client.close())
     print(f"\na task of {requests} requests ÷ the raw client: {ratio:.2f} (goal {goal})")
     assert ratio <= goal * NOISE
+
+
+@pytest.mark.parametrize(("store", "goal"), [("off", 0.6), ("on", 0.8)])
+def test_64_tasks_at_once_cost_little_more_than_their_bare_requests(
+    service_url: str, store: str, goal: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the store on, all that its thread does is counted, up to the last commit."""
+    monkeypatch.setattr(settings, "store", store)
+    model = OpenAIModel("gpt-test", base_url=service_url, api_key="sk-test")
+
+    async def at_once(one: Callable[[], Awaitable[object]]) -> None:
+        free = asyncio.Semaphore(64)
+
+        async def next_one() -> None:
+            async with free:
+                await one()
+
+        await asyncio.gather(*[next_one() for _ in range(256)])
+
+    with asyncio.Runner() as runner:
+        client = openai.AsyncOpenAI(base_url=service_url, api_key="sk-test")
+
+        def ours() -> None:
+            runner.run(at_once(Task("Answer", result_type=int, model=model).run_async))
+            assert default_store().flush()
+
+        def raw() -> None:
+            messages = [{"role": "user", "content": "Answer"}]
+            create = client.chat.completions.create
+            runner.run(at_once(lambda: create(model="gpt-test", messages=messages, tools=TOOLS)))  # type: ignore[call-overload,return-value]
+
+        ours(), raw()
+        ratio = min(cpu_milliseconds(ours, 1) / cpu_milliseconds(raw, 1) for _ in range(5))
+        runner.run(client.close())
+    print(f"\n64 tasks at once, store {store} ÷ the raw client: {ratio:.2f} (goal {goal})")
+    assert ratio <= goal * NOISE
+
+
+def test_a_run_that_is_stored_costs_less_than_a_millisecond_more() -> None:
+    def run() -> None:
+        Task("Count", result_type=int, model=ScriptedModel(result(1))).run()
+
+    def milliseconds(store: str) -> float:
+        with temporary_settings(store=store):
+            took = cpu_milliseconds(run, 100)
+            began = time.process_time()
+            assert default_store().flush()
+            return took + (time.process_time() - began) * 10
+
+    for store in ("off", "on"):
+        milliseconds(store)
+    off, on = (min(milliseconds(store) for _ in range(5)) for store in ("off", "on"))
+    print(f"\na stored run: {on - off:.2f} ms of CPU more than {off:.2f} ms")
+    assert on - off < 1 * NOISE

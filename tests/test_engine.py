@@ -416,10 +416,13 @@ def test_user_access_of_task_or_agent_offers_asking(options: dict[str, Any]) -> 
 
 def test_usage_is_the_sum_of_all_replies() -> None:
     usage = Usage(requests=1, input_tokens=10, output_tokens=2, cached_tokens=4, cost_usd=0.5)
-    replies = [Reply(text="hm", usage=usage), Reply(text="3", usage=Usage(requests=2, input_tokens=1))]
+    replies = [
+        Reply(text="hm", usage=usage),
+        Reply(text="3", usage=Usage(requests=2, input_tokens=1, cost_usd=0.25)),
+    ]
     run = Task("Count", result_type=int, model=ScriptedModel(*replies)).start()
     run.wait(2)
-    assert run.usage == Usage(requests=3, input_tokens=11, output_tokens=2, cached_tokens=4, cost_usd=0.5)
+    assert run.usage == Usage(requests=3, input_tokens=11, output_tokens=2, cached_tokens=4, cost_usd=0.75)
 
 
 def test_what_a_broken_policy_raises_fails_the_run() -> None:

@@ -58,10 +58,24 @@ BY_FIELD: dict[str, Any] = {
     "result": JSON,
     "usage": USAGE,
     "tool_calls": st.lists(CALL, max_size=3),
+    "opaque": st.lists(st.dictionaries(TEXT, JSON, max_size=3), max_size=3),
     "duration_seconds": SECONDS,
     "waited_seconds": SECONDS,
+    "seconds": SECONDS,
+    "bytes": COUNT,
+    "status": st.none() | COUNT,
     "retry_in_seconds": st.none() | SECONDS,
+    "time_limit_seconds": st.none() | SECONDS,
+    **dict.fromkeys(("completed", "reused", "failed"), COUNT),
+    "is_skipped": st.booleans(),
+    "is_restorable": st.booleans(),
+    "is_optional": st.booleans(),
+    "approved": st.booleans(),
+    "kind": st.sampled_from(get_args(ev.AnswerKind)),
+    "default": st.none() | TEXT,
     "parent_run_id": st.none() | TEXT,
+    "resumed_run_id": st.none() | TEXT,
+    "reuse_parts": st.dictionaries(TEXT, TEXT, max_size=3),
     "limit": st.none() | TEXT,
     **{name: st.lists(TEXT, max_size=3) for name in ("agents", "tools", "choices", "pending_tools")},
 }
@@ -69,7 +83,7 @@ BY_FIELD: dict[str, Any] = {
 
 def events_of(kind: type[Any]) -> st.SearchStrategy[Any]:
     fields = {name: BY_FIELD.get(name, TEXT) for name in kind.model_fields if name != "type"}
-    if kind is ev.ToolCalled:
+    if kind in (ev.ToolCalled, ev.ApprovalAsked):
         fields["arguments"] = st.dictionaries(TEXT, JSON, max_size=3)
     return st.builds(kind, **fields)
 
@@ -91,7 +105,7 @@ def test_every_event_comes_back_from_json_as_it_was(kind: type[Any]) -> None:
 
 def test_there_is_one_type_for_each_class_and_a_version_in_the_first() -> None:
     types = [kind.model_fields["type"].default for kind in EVENT_CLASSES]
-    assert len(set(types)) == len(types) == 20
+    assert len(set(types)) == len(types) == 25
     assert ev.RunCreated(task="a", objective="b").version == ev.EVENTS_VERSION == 1
 
 
@@ -119,11 +133,11 @@ def test_an_event_does_not_change_and_knows_when_it_was() -> None:
         event.turn = 2  # type: ignore[misc]
 
 
-def test_usage_adds_up_and_a_cost_is_known_when_a_part_is() -> None:
+def test_usage_adds_up_and_a_cost_is_known_when_that_of_all_parts_is() -> None:
     one = Usage(requests=1, input_tokens=2, output_tokens=3, cached_tokens=1)
     priced = Usage(requests=1, cost_usd=0.5)
     assert one + one == Usage(requests=2, input_tokens=4, output_tokens=6, cached_tokens=2)
-    assert (one + priced).cost_usd == 0.5
+    assert (one + priced).cost_usd is None
     assert (priced + priced).cost_usd == 1.0
     assert (one + one).total_tokens == 10
 
@@ -157,6 +171,8 @@ def small_events() -> st.SearchStrategy[Any]:
         st.builds(ev.ToolFailed, turn=COUNT, call_id=ids, tool=ids, error=ids),
         st.builds(ev.ToolCalled, turn=COUNT, call_id=ids, tool=ids, arguments=st.just({})),
         st.builds(ev.UserAsked, question_id=ids, question=ids),
+        st.builds(ev.ApprovalAsked, call_id=ids, tool=ids, arguments=st.just({})),
+        st.builds(ev.ResultReused, source_run_id=ids),
         st.builds(ev.NoticeGiven, text=ids),
         st.builds(ev.AgentChosen, agent=ids, reason=ids),
         st.builds(ev.ResultRejected, turn=COUNT, reason=ids, raw=ids),
@@ -208,8 +224,15 @@ def test_nothing_follows_an_end(end: Any, kind: type[Any]) -> None:
 
 def _example(kind: type[Any]) -> Any:
     """One event of that kind with plain values in its required fields."""
-    plain = {"turn": 1, "index": 0, "attempt": 1, "duration_seconds": 0.0, "arguments": "{}"}
-    if kind is ev.ToolCalled:
+    plain = {
+        "turn": 1,
+        "index": 0,
+        "attempt": 1,
+        "duration_seconds": 0.0,
+        "arguments": "{}",
+        "approved": True,
+    }
+    if kind in (ev.ToolCalled, ev.ApprovalAsked):
         plain["arguments"] = {}
     required = [name for name, field in kind.model_fields.items() if field.is_required()]
     return kind(**{name: plain.get(name, "x") for name in required})

@@ -318,7 +318,15 @@ def test_a_frame_is_copied_with_its_index() -> None:
 
 def test_attrs_say_which_run_made_it() -> None:
     frame = frames.result_frame([], list[Company], run_id="r7", task="find", model="m")
-    assert frame.attrs == {"aesop": {"run_id": "r7", "task": "find", "model": "m", "is_rehearsal": False}}
+    assert frame.attrs == {
+        "aesop": {
+            "run_id": "r7",
+            "task": "find",
+            "model": "m",
+            "is_rehearsal": False,
+            "reused_from": None,
+        }
+    }
     assert json.loads(json.dumps(frame.attrs)) == frame.attrs
     assert "_model" not in frame.columns
 
@@ -638,6 +646,9 @@ RUN_DTYPES = {
     "cost_usd": "float64",
     "tool_calls": "Int64",
     "error": TEXT,
+    "notebook": TEXT,
+    "reused_from": TEXT,
+    "saved": "boolean",
 }
 
 

@@ -191,9 +191,7 @@ def test_no_text_breaks_a_task_whatever_door_it_comes_by(batch: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\ud800b", "\u202eabc", "nul\x00"])
-def test_what_is_logged_holds_no_raw_control_characters(
-    text: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_logged_holds_no_raw_control_characters(text: str, caplog: pytest.LogCaptureFixture) -> None:
     Task("Break", model=ScriptedModel(ValueError(text))).run(raise_on_failure=False)
 
     assert "ValueError" in caplog.text

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,12 @@ _USED_HEADERS = ("retry-after", "retry-after-ms", "location", "x-request-id", "a
 _OPENAI_HOSTS = ("openai.com", "openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
 _CHECK_KEY = f"Check {KEY_VARIABLE}, or api_key= of the model."
 _CHECK_URL = "Check base_url (AESOP_BASE_URL or OPENAI_BASE_URL; most end in /v1)"
+
+
+@lru_cache(maxsize=256)
+def _is_openai(base_url: str) -> bool:
+    name = (urlsplit(base_url).hostname or "").rstrip(".")
+    return any(name == host or name.endswith("." + host) for host in _OPENAI_HOSTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,7 @@ class Endpoint:
     @property
     def is_openai(self) -> bool:
         """Whether OpenAI or Azure is asked, and not somebody who speaks like them."""
-        name = (urlsplit(self.base_url).hostname or "").rstrip(".")
-        return any(name == host or name.endswith("." + host) for host in _OPENAI_HOSTS)
+        return _is_openai(self.base_url)
 
     def shown(self, text: str) -> str:
         """Gives a service's text as an error may show it: one line, escaped, short, without keys."""

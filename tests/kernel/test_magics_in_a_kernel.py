@@ -109,3 +109,34 @@ def test_the_doctor_knows_the_kernel(notebook):
     assert (
         "nobody can be asked here" in messages(notebook, headless, "execute_result")[0]["data"]["text/plain"]
     )
+
+
+def test_tab_in_a_kernel_offers_what_can_stand_there(notebook):
+    notebook.run("def zz_look_up(query): ...\nyear = größe = 1")
+
+    def offered(code):
+        before, _, after = code.partition("|")
+        request = notebook.send("complete_request", {"code": before + after, "cursor_pos": len(before)})
+        content = notebook.reply(request)["content"]
+        assert content["status"] == "ok"
+        return [before[: content["cursor_start"]] + match for match in content["matches"]]
+
+    assert offered("%%aesop df << --mod|") == ["%%aesop df << --model"]
+    assert offered("%%aesop -t zz|\nFind") == ["%%aesop -t zz_look_up"]
+    assert offered("%%aesop\nin ü 🦊 {{gr|}} now\nmore") == ["%%aesop\nin ü 🦊 {{größe"]
+    assert offered("%%aesop\nimport os; os.pa|") == []
+    assert offered("x = 1\nn = %aesop sho|") == ["x = 1\nn = %aesop show"]
+    assert "year" in offered("yea|")
+    notebook.run("%unload_ext aesop_nb")
+    assert "%%aesop df << --model" not in offered("%%aesop df << --mod|")
+
+
+def test_code_goes_into_the_next_cell(notebook):
+    notebook.run("m = ScriptedModel(result(3))")
+    notebook.end(notebook.execute("%%aesop -m m -r int\nCount"))
+    cell = notebook.execute("%aesop code")
+    notebook.end(cell)
+    (payload,) = notebook.reply(cell)["content"]["payload"]
+    assert payload["source"] == "set_next_input"
+    assert payload["replace"] is False
+    assert "@task(" in payload["text"]
