@@ -132,7 +132,7 @@ class TaskFunction(Generic[P, R]):
             columns: Which columns the parameters get, as `{"text": "body"}`; one column for the only parameter;
                 left out, those of the same name.
             options: `into`, `concurrency`, `on_error`, `retries`, `limit`, `sample`, `max_cost_usd`, `max_tokens`,
-                `reuse`, `dedupe` and `view`; see `MapOptions`.
+                `reuse`, `dedupe`, `view` and `executor`; see `MapOptions`.
 
         Raises:
             UsageError: If an option is unusable or a column is not there; nothing was sent.

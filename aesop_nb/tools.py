@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
 import itertools
 import json
 import math
+import sys
 import traceback
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import FunctionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints, overload
 from weakref import WeakKeyDictionary
@@ -81,6 +83,13 @@ class Tool:
             known = _of_functions[function] = make_tool(function)
         return known
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Goes to another process by its name where that has it, else by its fields."""
+        home, name = self.function.__module__, getattr(self.function, "__qualname__", "")
+        if home != "__main__" and getattr(sys.modules.get(home), name, None) is self:
+            return _of_module, (home, name)
+        return Tool, tuple(getattr(self, field.name) for field in fields(self))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function itself."""
         return self.function(*args, **kwargs)
@@ -144,6 +153,11 @@ class Tool:
             for field, info in type(checked).model_fields.items()
             if field in given
         } | dict(checked.model_extra or {})
+
+
+def _of_module(home: str, name: str) -> Tool:
+    found: Tool = getattr(importlib.import_module(home), name)
+    return found
 
 
 _of_functions: WeakKeyDictionary[FunctionType, Tool] = WeakKeyDictionary()

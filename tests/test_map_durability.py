@@ -372,3 +372,34 @@ def test_the_places_of_the_cells_and_what_all_rows_share_make_a_row_another_one(
     shouting(model, context={"more": 1}).map(["text"])
     assert shouting(model, context={"more": 2}).map(["text"]).attrs["aesop"]["reused"] == 0
     assert shouting(model, context={"more": 1}).map(["text"]).attrs["aesop"]["reused"] == 1
+
+
+# Two maps of one process --------------------------------------------------------------------------------
+
+
+def test_two_maps_of_one_process_share_their_rows_also_those_that_fail() -> None:
+    model = Answering(
+        lambda text: failure("no") if last_line(text) == "text 1" else echo(text), delay_seconds=0.1
+    )
+    shout = shouting(model)
+    both = [shout.mapping(texts(8), concurrency=4).start() for _ in range(2)]
+    for run in both:
+        assert run.wait(10)["_status"].value_counts()[["completed", "failed"]].tolist() == [7, 1]
+    assert len(model.asked) == 8
+
+
+def test_a_map_that_is_cancelled_gives_back_the_rows_it_has_not_done() -> None:
+    model = Answering(echo, delay_seconds=60)
+    run = shouting(model).mapping(texts(40), concurrency=4).start()
+    assert model.wait_for_requests(4)
+    path = default_store().path
+    assert path is not None
+
+    def claims() -> int:
+        with looking_into(path) as other:
+            return int(other.execute("SELECT COUNT(*) FROM map_claims").fetchone()[0])
+
+    assert eventually(lambda: claims() > 4, within_seconds=5)
+    run.cancel()
+    run.wait_for_end(5)
+    assert claims() == 0

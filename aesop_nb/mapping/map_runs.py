@@ -21,6 +21,7 @@ from ..store import default_store
 from ..texts import clean_text, one_line, visible_traceback
 from ..withheld import Withheld, masked_event
 from .budgets import Budget
+from .dispatching import Dispatcher
 from .keepers import Keeper
 from .map_logs import MapLog
 from .row_briefs import RowBriefs
@@ -277,7 +278,7 @@ class MapRun(Listened["pd.DataFrame"]):
         workers = self._workers = Workers(
             self._rows,
             briefs,
-            RowRuns(self.id, self.task),
+            self._doing(briefs),
             keeper,
             self.map_log,
             Budget(options.max_tokens, options.max_cost_usd),
@@ -300,6 +301,14 @@ class MapRun(Listened["pd.DataFrame"]):
         self._say_what_is_not_kept(keeper, briefs)
         if workers.cause is not None:
             raise workers.cause
+
+    def _doing(self, briefs: RowBriefs) -> RowRuns | Dispatcher:
+        """Gives what does the rows: this process, or the executor."""
+        executor = self.map.options.executor
+        if executor is None:
+            return RowRuns(self.id, self.task, briefs)
+        concurrency = self.map.concurrency(briefs.brief.config)
+        return Dispatcher(executor, self.id, briefs.brief, self._binding, concurrency=concurrency)
 
     def _say_what_is_not_kept(self, keeper: Keeper, briefs: RowBriefs) -> None:
         why = keeper.problem or briefs.obstacle

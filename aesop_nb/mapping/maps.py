@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..project_settings import use_project_settings
 from ..tasks import Task
 from ..upstream import refuse_cycles
+from .dispatching import check_executor
 from .map_runs import MapRun
 from .options import DEFAULT_CONCURRENCY, MapOptions
 from .row_briefs import Columns, bind_function, bind_task
@@ -61,6 +62,7 @@ class Map:
         self.data = data
         self.columns = columns
         self.options = MapOptions.of(options)
+        check_executor(self.options.executor)
         self._title = title
         self._is_drawn = False
         if not isinstance(data, Iterator):
@@ -135,7 +137,10 @@ class Map:
 
     def concurrency(self, config: TaskConfig) -> int:
         """How many rows are under way at the same time."""
-        return self.options.concurrency or config.concurrent_requests or DEFAULT_CONCURRENCY
+        wanted = self.options.concurrency or config.concurrent_requests or DEFAULT_CONCURRENCY
+        if self.options.executor is not None and config.concurrent_requests is not None:
+            return min(wanted, config.concurrent_requests)  # no worker knows how many requests the others have
+        return wanted
 
     def row_config(self, config: TaskConfig) -> TaskConfig:
         """The limits of each row: no row may take more than all may."""
@@ -168,7 +173,7 @@ class Map:
         return replace(brief, reuse=False)  # rows have their own way to be found again
 
 
-_OPTIONS = frozenset(field.name for field in fields(MapOptions)) | {"executor"}
+_OPTIONS = frozenset(field.name for field in fields(MapOptions))
 
 
 def map_of(subject: Any, data: Any, columns: Columns = None, **options: Any) -> Map:

@@ -32,6 +32,8 @@ class MapOptions:
         reuse: Whether rows that were completed before, by any map, are taken from the store.
         dedupe: Whether equal rows are asked once.
         view: How much is shown; `None` leaves it to the settings.
+        executor: What does the rows: a `concurrent.futures.Executor` or a `dask.distributed.Client`; `None` is
+            this process. The workers take keys from their own environment.
     """
 
     into: str | None = None
@@ -45,6 +47,7 @@ class MapOptions:
     reuse: bool = True
     dedupe: bool = True
     view: str | None = None
+    executor: Any = None
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> MapOptions:
@@ -54,8 +57,6 @@ class MapOptions:
             UsageError: If one is unknown or unusable.
         """
         known = [field.name for field in fields(cls)]
-        if "executor" in given:
-            raise UsageError("executor= is not there yet: rows are done by this process.")
         if unknown := [name for name in given if name not in known]:
             raise UsageError(f"A map has no option {unknown[0]!r}.{nearest(unknown[0], known)}")
         made = cls(**given)

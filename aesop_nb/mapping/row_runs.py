@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..background import Latch
     from ..engine import Brief
     from ..tasks import Task
+    from .row_briefs import RowBriefs
+    from .rows import Row
 
 _NOBODY = GivenAnswers(None)
 
@@ -58,14 +60,15 @@ class _RowTask:
 class RowRuns:
     """Makes the runs of the rows of one map."""
 
-    def __init__(self, map_id: str, task: Task[Any]) -> None:
+    def __init__(self, map_id: str, task: Task[Any], briefs: RowBriefs) -> None:
         self._store = _RowStore(map_id)
         self._task = _RowTask(task)
+        self._briefs = briefs
 
-    def make(self, brief: Brief, position: int) -> RowRun:
+    def make(self, row: Row, position: int) -> RowRun:
         """Gives the run of a row; on the loop's thread."""
         self._store.number = position + 1
-        return RowRun(self._task, brief, self._store)
+        return RowRun(self._task, self._briefs.brief_of(row), self._store)
 
 
 class RowRun(Run[Any]):

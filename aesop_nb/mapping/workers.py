@@ -18,6 +18,7 @@ from .map_logs import MapLog, Origin, RowOutcome
 if TYPE_CHECKING:
     from ..store.map_rows import StoredRow
     from .budgets import Budget
+    from .dispatching import Dispatcher, SentRow
     from .keepers import Keeper
     from .row_briefs import RowBriefs
     from .row_runs import RowRun, RowRuns
@@ -62,7 +63,7 @@ class Workers:
         self,
         rows: Rows,
         briefs: RowBriefs,
-        runs: RowRuns,
+        runs: RowRuns | Dispatcher,
         keeper: Keeper,
         log: MapLog,
         budget: Budget,
@@ -87,7 +88,7 @@ class Workers:
         self._raise_first = raise_first
         self._is_rehearsal = is_rehearsal
         self._queue: asyncio.Queue[Item | None] = asyncio.Queue(self._chunk)
-        self._active: set[RowRun] = set()
+        self._active: set[RowRun | SentRow] = set()
         self._drawn = 0
         self._first: dict[str, int] = {}
         self._equal: dict[int, list[int]] = {}
@@ -239,7 +240,7 @@ class Workers:
         return False
 
     async def _do(self, item: Item) -> None:
-        run = self._runs.make(self._briefs.brief_of(item.row), item.position)
+        run = self._runs.make(item.row, item.position)
         self._active.add(run)
         self._log.running += 1
         try:
@@ -267,7 +268,7 @@ class Workers:
         label = self._rows.label(position) if outcome.status is not Status.CANCELLED else ""
         self._log.add(position, outcome, label, origin, lambda: self._briefs.words_of(row))
 
-    def _learn(self, run: RowRun) -> None:
+    def _learn(self, run: RowRun | SentRow) -> None:
         """Stops the map where going on is of no use."""
         error = run.error
         if run.status is Status.COMPLETED:

@@ -111,6 +111,11 @@ class OpenAIModel:
         return f"OpenAIModel({self.name!r}, base_url={self.base_url!r}, api_key={self._endpoint.key!r})"
 
     @property
+    def has_key_of_its_own(self) -> bool:
+        """Whether its key is another one than that of the environment, so that no other process has it."""
+        return bool(self._endpoint.key) and self._endpoint.key != Key.from_environment()
+
+    @property
     def wire(self) -> str:
         """The wire in use: `"responses"` or `"chat"`; it can change with the first reply."""
         return self._form.wire
