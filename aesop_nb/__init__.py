@@ -31,19 +31,19 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .events import Usage
-    from .histories import costs, replay, run, runs, why_not_reused
+    from .history.histories import costs, replay, run, runs, why_not_reused
+    from .history.transfer import export_history, import_history
     from .mapping.map_runs import MapRun, on_map_start
     from .mapping.maps import Map
-    from .memories import memory
     from .models.openai_model import OpenAIModel
     from .models.rehearsal import RehearsalModel
     from .quick import ask
+    from .remembering.memories import memory
     from .runlogs import Status
     from .running import Run, on_run_start
     from .scopes import instructions
     from .tasks import Task
     from .tools import Tool, tool
-    from .transfer import export_history, import_history
 
     last: Run[Any] | None
 
@@ -82,16 +82,16 @@ _HOMES = {
     "instructions": "scopes",
     "Map": "mapping.maps",
     "MapRun": "mapping.map_runs",
-    "memory": "memories",
+    "memory": "remembering.memories",
     "on_map_start": "mapping.map_runs",
     "on_run_start": "running",
-    "runs": "histories",
-    "costs": "histories",
-    "export_history": "transfer",
-    "import_history": "transfer",
-    "replay": "histories",
-    "run": "histories",
-    "why_not_reused": "histories",
+    "runs": "history.histories",
+    "costs": "history.histories",
+    "export_history": "history.transfer",
+    "import_history": "history.transfer",
+    "replay": "history.histories",
+    "run": "history.histories",
+    "why_not_reused": "history.histories",
     "settings": "config",
     "task": "decorators",
     "temporary_settings": "config",

@@ -6,8 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from .console.scripts import INTERRUPTED
 from .errors import AesopError
-from .scripts import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

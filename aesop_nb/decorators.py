@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hin
 from .config import TaskConfig, settings
 from .errors import UsageError
 from .project_settings import use_project_settings
-from .results import ResultType
+from .results.result_types import ResultType
 from .tasks import Task
 from .texts import humanize, nearest
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .agents import Agent, Policy
-    from .approving import Approve
+    from .engine.approving import Approve
     from .mapping.maps import Map
-    from .memories import MemoryScope
     from .models.transcript import Model
+    from .remembering.memories import MemoryScope
     from .running import Run
     from .tools import Tool
 

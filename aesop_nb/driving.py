@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from . import background
 from . import events as ev
-from .asking import Audience, GivenAnswers, Interview
-from .calling import Caller
-from .clocks import RunClock
 from .config import settings
-from .conversations import Conversation
-from .engine import Attempt, Brief, drive
+from .engine.asking import Audience, GivenAnswers, Interview
+from .engine.attempts import Attempt, Brief, drive
+from .engine.calling import Caller
+from .engine.clocks import RunClock
+from .engine.conversations import Conversation
 from .errors import LimitExceeded, TaskFailed
 from .models.transcript import UserMessage
 
 if TYPE_CHECKING:
-    from .recorders import Recorder
+    from .engine.recorders import Recorder
     from .reusing import Found, Reuse
     from .runlogs import RunLog
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .config import TaskConfig
-    from .engine import Brief
+    from .engine.attempts import Brief
     from .models.transcript import Message, Model, ModelRequest, ToolSpec
 
 _MAX_SHOWN_CHARACTERS = 60_000

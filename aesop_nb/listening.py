@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
-from . import background, following, scopes
+from . import background, scopes
 from . import events as ev
+from .console import following
 from .errors import UsageError
 from .recordings import Recording, T
 from .texts import nearest, visible_traceback

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import scopes
-from .columns import parse_columns
 from .config import TaskConfig
 from .dry_runs import DryRun
 from .errors import UsageError
+from .results.columns import parse_columns
 from .tasks import Task
 from .values import is_frame
 
 if TYPE_CHECKING:
     from .agents import Agent
-    from .asking import AnswersGiven
-    from .memories import MemoryScope
+    from .engine.asking import AnswersGiven
     from .models.transcript import Model
+    from .remembering.memories import MemoryScope
     from .running import Run
     from .tools import Tool
 

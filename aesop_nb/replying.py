@@ -7,12 +7,12 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from . import background
-from .approving import Decision
+from .engine.approving import Decision
 from .errors import AesopError, RunStateError
 from .texts import clean_text
 
 if TYPE_CHECKING:
-    from .asking import Interview
+    from .engine.asking import Interview
     from .runlogs import RunLog
 
 

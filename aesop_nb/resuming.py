@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .conversations import Conversation, conversation_of
+from .engine.conversations import Conversation, conversation_of
 from .errors import RunStateError, UsageError
 from .recordings import Recording
 from .sessions import recent_runs

@@ -19,16 +19,16 @@ from . import background
 from . import events as ev
 from .errors import StoreError
 from .fingerprints import Unstable, fingerprint, fingerprint_of_code
-from .results import ResultMismatch
+from .results.result_types import ResultMismatch
 from .store import reuse_key
 from .values import is_frame
 
 if TYPE_CHECKING:
     from .agents import Agent
-    from .asking import GivenAnswers
-    from .engine import Brief
+    from .engine.asking import GivenAnswers
+    from .engine.attempts import Brief
     from .models.transcript import Model
-    from .results import ResultType
+    from .results.result_types import ResultType
     from .store import RunSummary, Store
     from .tools import Tool
 

@@ -12,14 +12,15 @@ from typing_extensions import TypeVar
 from . import background, scopes
 from . import events as ev
 from .announcing import announce_rehearsal
-from .calling import error_text
 from .driving import Driver, Endings
+from .engine.calling import error_text
+from .engine.recorders import Recorder
+from .engine.withheld import Withheld, masked_event
 from .errors import LimitExceeded, RunInterrupted, RunStateError, TaskCancelled, TaskFailed, UsageError
 from .listening import Listened
 from .listening import on_run_start as on_run_start
 from .models.openai_client import close_clients
 from .places import find_notebook
-from .recorders import Recorder
 from .replying import Replies
 from .reusing import Reuse, is_restorable
 from .runlogs import Status
@@ -27,15 +28,14 @@ from .sessions import remember
 from .store import default_store
 from .texts import clean_text, visible_traceback
 from .values import is_frame
-from .withheld import Withheld, masked_event
 
 if TYPE_CHECKING:
-    from .asking import AnswersGiven, Audience, GivenAnswers, Interview
-    from .clocks import RunClock
     from .config import TaskConfig
-    from .conversations import Conversation
-    from .engine import Brief
-    from .memories import MemoryScope
+    from .engine.asking import AnswersGiven, Audience, GivenAnswers, Interview
+    from .engine.attempts import Brief
+    from .engine.clocks import RunClock
+    from .engine.conversations import Conversation
+    from .remembering.memories import MemoryScope
     from .store import Store
     from .tasks import Task
 

@@ -12,7 +12,7 @@ from .config import settings
 
 if TYPE_CHECKING:
     from .agents import Agent
-    from .clocks import RunClock
+    from .engine.clocks import RunClock
 
 
 @dataclass(frozen=True, kw_only=True)

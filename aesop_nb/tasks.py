@@ -13,16 +13,16 @@ from typing_extensions import TypeVar
 
 from . import background, prices, resuming, scopes, upstream
 from .agents import DEFAULT_AGENT, Agent, Policy, check_agents
-from .approving import Approvals, Approve
-from .asking import AnswersGiven, GivenAnswers, find_audience
 from .config import TaskConfig, settings
-from .engine import Brief
+from .engine.approving import Approvals, Approve
+from .engine.asking import AnswersGiven, GivenAnswers, find_audience
+from .engine.attempts import Brief
 from .errors import RunInterrupted, UsageError
-from .memories import SCOPES, MemoryScope
-from .memory_tools import memory_tools, refuse_missing_memory, refuse_taken_names
 from .models.choosing import choose_model
 from .project_settings import use_project_settings
-from .results import ResultType
+from .remembering.memories import SCOPES, MemoryScope
+from .remembering.memory_tools import memory_tools, refuse_missing_memory, refuse_taken_names
+from .results.result_types import ResultType
 from .reusing import KeyParts, key_parts
 from .runlogs import Status
 from .running import Run
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from .background import Latch
-    from .conversations import Conversation
+    from .engine.conversations import Conversation
     from .errors import TaskFailed
     from .models.transcript import Model
     from .recordings import Recording

@@ -15,10 +15,11 @@ from helping import eventually
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 
-from aesop_nb import asking, notebook, scopes
+from aesop_nb import notebook, scopes
+from aesop_nb.engine import asking
 
 if TYPE_CHECKING:
-    from aesop_nb.asking import Audience
+    from aesop_nb.engine.attempts.asking import Audience
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

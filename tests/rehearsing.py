@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from aesop_nb.results.result_types.result_types import ResultMismatch, ResultType
+
 from aesop_nb.models.rehearsal import RehearsalModel
 from aesop_nb.models.transcript import (
     ModelRequest,
@@ -14,7 +16,6 @@ from aesop_nb.models.transcript import (
     ToolSpec,
     UserMessage,
 )
-from aesop_nb.results import ResultMismatch, ResultType
 
 
 async def reply_to(request: ModelRequest, deltas: list[Any] | None = None) -> Reply:

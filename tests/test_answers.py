@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from aesop_nb.engine.attempts.answers import AnswerMismatch, Question, read_question
 from hypothesis import given
 from hypothesis import strategies as st
-
-from aesop_nb.answers import AnswerMismatch, Question, read_question
 
 
 def question(kind: str, **options: object) -> Question:

@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helping import at_every_start, event_types, eventually, last_text, said_by
 
-from aesop_nb import (
-    NeedsHuman,
-    Run,
-    Task,
-    TaskCancelled,
-    TaskConfig,
-    TaskFailed,
-    UsageError,
-    asking,
-    background,
-)
+from aesop_nb import NeedsHuman, Run, Task, TaskCancelled, TaskConfig, TaskFailed, UsageError, background
 from aesop_nb import events as ev
+from aesop_nb.engine import asking
 from aesop_nb.errors import RunStateError
 from aesop_nb.testing import ScriptedModel, call, result
 

@@ -27,9 +27,9 @@ from aesop_nb import (
     settings,
     temporary_settings,
 )
+from aesop_nb.history.replaying import Replay
 from aesop_nb.notebook.html import static_block
 from aesop_nb.places import find_notebook, notebook_finders
-from aesop_nb.replaying import Replay
 from aesop_nb.store import close_stores, default_store
 from aesop_nb.stored_runs import StoredRun
 from aesop_nb.testing import ScriptedModel, call, result
@@ -331,7 +331,7 @@ def test_only_a_run_that_has_ended_is_replayed() -> None:
 
 
 def test_the_history_says_when_it_has_outgrown_its_bound() -> None:
-    from aesop_nb.histories import size_warning
+    from aesop_nb.history.histories import size_warning
 
     say()
     default_store().flush()

@@ -6,9 +6,9 @@ import asyncio
 import time
 
 import pytest
+from aesop_nb.engine.attempts.limiting import Gate
 
 from aesop_nb.errors import ModelUnavailable
-from aesop_nb.limiting import Gate
 
 
 def overloaded(retry_after: float | None = None) -> ModelUnavailable:

@@ -430,7 +430,7 @@ def test_classify_and_extract() -> None:
     assert str(told["label"].dtype) == "category"
     assert df["body"].aesop.classify(["bug", "praise"], model=model)["label"].tolist() == ["bug", "praise"]
 
-    from aesop_nb.columns import parse_columns
+    from aesop_nb.results.result_types.columns import parse_columns
 
     reader = Answering(lambda text: result({"words": len(last_line(text).split())}))
     assert df.aesop.extract(parse_columns("words:int"), "body", model=reader)["words"].tolist() == [2, 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aesop_nb.engine.attempts.conversations import NOT_MADE, UNKNOWN, conversation_of
 from helping import event_types, eventually, last_text, run_python
 from openai_server import asks, says
 
@@ -26,13 +27,12 @@ from aesop_nb import (
     TaskConfig,
     TaskFailed,
     UsageError,
-    asking,
     settings,
     temporary_settings,
     tool,
 )
 from aesop_nb import events as ev
-from aesop_nb.conversations import NOT_MADE, UNKNOWN, conversation_of
+from aesop_nb.engine import asking
 from aesop_nb.errors import ModelUnavailable
 from aesop_nb.events import CallRequest
 from aesop_nb.models.transcript import AssistantMessage, Message, Reply, ToolMessage

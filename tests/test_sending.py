@@ -36,7 +36,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             asked.append(seconds)
         await sleep(min(seconds, 0.001))
 
-    monkeypatch.setattr("aesop_nb.sending.asyncio.sleep", short)
+    monkeypatch.setattr("aesop_nb.engine.sending.asyncio.sleep", short)
     return asked
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from helping import REPOSITORY, run_python
 
-from aesop_nb.screens import Screen, columns_of, cut
+from aesop_nb.console.screens import Screen, columns_of, cut
 
 pexpect = pytest.importorskip("pexpect")
 needs_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="pexpect needs a terminal of its own")

@@ -20,11 +20,11 @@ from aesop_nb import (
     Task,
     TaskCancelled,
     announcing,
-    asking,
     notebook,
     on_run_start,
     temporary_settings,
 )
+from aesop_nb.engine import asking
 from aesop_nb.models.transcript import Delta, ModelRequest, Reply, TextDelta
 from aesop_nb.testing import ScriptedModel, call, failure
 

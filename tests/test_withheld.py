@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pandas as pd
 import pytest
+from aesop_nb.engine.attempts.withheld import Withheld
 from helping import eventually, last_text
 from openai_server import Answer, Call, asks
 from pydantic import BeforeValidator
@@ -24,14 +25,13 @@ from aesop_nb import (
     Run,
     Task,
     UsageError,
-    asking,
     memory,
     temporary_settings,
 )
+from aesop_nb.engine import asking
 from aesop_nb.errors import ToolFailed
 from aesop_nb.mapping.maps import Map
 from aesop_nb.testing import ScriptedModel, call
-from aesop_nb.withheld import Withheld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import background
 from ..config import settings
-from ..engine import Brief
+from ..engine.attempts import Brief
 from ..errors import ModelError
-from ..results import ResultType
+from ..results.result_types import ResultType
 from ..store.event_rows import row_of
 from .row_briefs import Binding, RowBriefs
 from .row_runs import RowRuns

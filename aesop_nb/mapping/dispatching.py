@@ -17,7 +17,7 @@ from .. import background, errors
 from .. import events as ev
 from ..errors import AesopError, LimitExceeded, ModelError, TaskCancelled, TaskFailed, UsageError
 from ..models.openai_model import OpenAIModel
-from ..results import ResultMismatch
+from ..results.result_types import ResultMismatch
 from ..runlogs import Status
 from ..store.map_rows import StoredRow
 from ..texts import one_line
@@ -27,7 +27,7 @@ from .map_logs import RowOutcome
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from ..engine import Brief
+    from ..engine.attempts import Brief
     from .row_briefs import Binding
     from .rows import Row
 

@@ -14,7 +14,7 @@ from ..store.faults import Fault
 from .row_briefs import RowBriefs
 
 if TYPE_CHECKING:
-    from ..engine import Brief
+    from ..engine.attempts import Brief
     from ..store.map_rows import StoredRow
     from .row_briefs import Binding
     from .rows import Row, Rows

@@ -9,9 +9,11 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import background, following, scopes
+from .. import background, scopes
 from .. import events as ev
 from ..announcing import announce_rehearsal
+from ..console import following
+from ..engine.withheld import Withheld, masked_event
 from ..errors import AesopError, LimitExceeded, RunInterrupted, TaskCancelled, TaskFailed
 from ..listening import Listened
 from ..places import find_notebook
@@ -19,7 +21,6 @@ from ..runlogs import Status
 from ..sessions import remember
 from ..store import default_store
 from ..texts import clean_text, one_line, visible_traceback
-from ..withheld import Withheld, masked_event
 from .budgets import Budget
 from .dispatching import Dispatcher
 from .keepers import Keeper
@@ -31,8 +32,8 @@ from .workers import Workers
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..clocks import RunClock
-    from ..engine import Brief
+    from ..engine.attempts import Brief
+    from ..engine.clocks import RunClock
     from ..running import Run
     from .maps import Map
     from .row_briefs import Binding

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..decorators import TaskFunction
-    from ..engine import Brief
+    from ..engine.attempts import Brief
     from .estimates import Estimate
     from .row_briefs import Binding
     from .rows import Rows
@@ -139,7 +139,9 @@ class Map:
         """How many rows are under way at the same time."""
         wanted = self.options.concurrency or config.concurrent_requests or DEFAULT_CONCURRENCY
         if self.options.executor is not None and config.concurrent_requests is not None:
-            return min(wanted, config.concurrent_requests)  # no worker knows how many requests the others have
+            return min(
+                wanted, config.concurrent_requests
+            )  # no worker knows how many requests the others have
         return wanted
 
     def row_config(self, config: TaskConfig) -> TaskConfig:

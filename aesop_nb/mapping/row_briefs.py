@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..asking import GivenAnswers
+from ..engine.asking import GivenAnswers
 from ..errors import UsageError
 from ..fingerprints import Unstable, fingerprint
 from ..reusing import parts_of_task
@@ -17,7 +17,7 @@ from .templates import column_named, columns_in, filled
 
 if TYPE_CHECKING:
     from ..decorators import TaskFunction
-    from ..engine import Brief
+    from ..engine.attempts import Brief
     from ..tasks import Task
     from .rows import Row, Rows
 

@@ -7,7 +7,7 @@ import contextvars
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..asking import GivenAnswers
+from ..engine.asking import GivenAnswers
 from ..reusing import is_restorable
 from ..runlogs import Status
 from ..running import Run
@@ -19,7 +19,7 @@ from .map_logs import RowOutcome
 if TYPE_CHECKING:
     from .. import events as ev
     from ..background import Latch
-    from ..engine import Brief
+    from ..engine.attempts import Brief
     from ..tasks import Task
     from .row_briefs import RowBriefs
     from .rows import Row

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .. import background
 from ..errors import LimitExceeded, ModelNotConfigured, ModelRefused, ModelUnavailable, UsageError
 from ..models.choosing import HOW_TO_CONNECT
-from ..results import ResultMismatch
+from ..results.result_types import ResultMismatch
 from ..runlogs import Status
 from .map_logs import MapLog, Origin, RowOutcome
 

@@ -29,7 +29,9 @@ def load(shell: Any) -> None:
 
 
 def _add() -> None:
-    from .. import asking, background, following, places, running
+    from .. import background, places, running
+    from ..console import following
+    from ..engine import asking
     from ..mapping import map_runs
     from . import frontends, headless, map_view, view
     from .pump import CellPump

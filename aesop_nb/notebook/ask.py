@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from .. import background
-from ..answers import AnswerMismatch
+from ..engine.answers import AnswerMismatch
 from ..runlogs import Approval, Exchange
 from ..texts import one_line
 from .asked import as_question
@@ -17,7 +17,7 @@ from .markup import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..answers import Question
+    from ..engine.answers import Question
     from .asked import Asked
     from .looks import Look
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..answers import Question
+from ..engine.answers import Question
+from ..engine.terminals import call_text
 from ..runlogs import Exchange
-from ..terminals import call_text
 from ..texts import one_line, shorten
 from .markup import escape
 

@@ -16,11 +16,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..agents import Agent
-from ..columns import parse_columns
 from ..config import TaskConfig
 from ..decorators import TaskFunction
 from ..errors import UsageError
 from ..models.transcript import Model
+from ..results.columns import parse_columns
 from ..tasks import Task
 from ..texts import nearest, one_line
 from ..variants import varied

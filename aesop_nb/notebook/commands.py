@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import settings
 from ..errors import UsageError
-from ..histories import runs
+from ..history.histories import runs
 from ..mapping.map_runs import MapRun
 from ..models.choosing import choose_model
 from ..models.transcript import Model

@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..asking import find_audience
 from ..config import Settings, settings
+from ..engine.asking import find_audience
 from ..errors import ModelNotConfigured, UsageError
-from ..histories import size_warning
+from ..history.histories import size_warning
 from ..models.choosing import HOW_TO_CONNECT, choose_model
 from ..models.keys import KEY_VARIABLE, Key
 from ..project_settings import project_file, use_project_settings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from .pump import why_not
 
 if TYPE_CHECKING:
-    from ..asking import Audience
+    from ..engine.asking import Audience
 
 FrontEnd: TypeAlias = Literal["widgets", "headless", "terminal", "none"]
 """`widgets`: a kernel with a person. `headless`: a kernel run by nbclient, papermill and their like.

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .. import following
+from ..console import following
 from .frontends import front_end
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ import shlex
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
-from ..histories import CostsBy, costs, point_of_time, replay, runs, size_warning, why_not_reused
-from ..histories import run as kept_run
+from ..history.histories import CostsBy, costs, point_of_time, replay, runs, size_warning, why_not_reused
+from ..history.histories import run as kept_run
+from ..history.transfer import export_history, import_history
 from ..sessions import last_run
 from ..store import default_store
 from ..stored_runs import StoredRun
 from ..tasks import Task
 from ..texts import nearest, one_line
-from ..transfer import export_history, import_history
 from .html import static_block
 from .outcomes import Text
 from .subcommands import Command, Notebook, latest, one_word

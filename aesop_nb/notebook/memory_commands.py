@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
-from ..memories import MemoryScope, memory
+from ..remembering.memories import MemoryScope, memory
 from ..texts import nearest, one_line
 from .outcomes import Text
 from .parsing import unquote

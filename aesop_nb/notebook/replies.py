@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..engine.terminals import read_decision
 from ..errors import UsageError
 from ..runlogs import Approval
-from ..terminals import read_decision
 from ..texts import one_line
 from .parsing import unquote
 

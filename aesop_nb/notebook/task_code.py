@@ -23,9 +23,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ..columns import column_types, row_model
 from ..decorators import TaskFunction
 from ..errors import UsageError
+from ..results.columns import column_types, row_model
 from ..tasks import Task
 from ..texts import one_line
 from ..tools import Tool
@@ -353,7 +353,7 @@ class _Writer:
         while name in self.namespace:
             name += "_"
         self.names.add(name)
-        parse = self._imported("aesop_nb.columns", "parse_columns")
+        parse = self._imported("aesop_nb.results.columns", "parse_columns")
         line = f"{name} = {parse}({spec!r})"
         if line not in self._rows:
             self._rows.append(line)

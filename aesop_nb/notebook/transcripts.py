@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..engine.terminals import call_text
 from ..runlogs import Exchange
-from ..terminals import call_text
 from ..texts import one_line
 from . import wording
 from .markup import QUIET, SECTION, cut, escape, opening, paragraph_gap, section, some

@@ -17,7 +17,7 @@ from .frontends import front_end
 from .pacing import cost_seconds, pace
 
 if TYPE_CHECKING:
-    from ..asking import Audience
+    from ..engine.asking import Audience
     from ..runlogs import Approval, Exchange
     from ..running import Run
     from .asked import Asked

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import background
 from .. import events as ev
-from ..limiting import Limits
+from ..engine.limiting import Limits
 from . import network, robots
 from .bodies import MAX_WIRE_BYTES, Headers, read_body
 from .refusals import WebError

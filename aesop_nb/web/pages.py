@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..prompts import fenced
+from ..engine.prompts import fenced
 from ..texts import clean_text
 from ..values import MAX_MODEL_CHARACTERS
 from .access import Access

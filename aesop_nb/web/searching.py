@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from pydantic import Field
 
 from .. import background
+from ..engine.prompts import fenced
 from ..errors import UsageError
-from ..prompts import fenced
 from ..tools import Tool, make_tool
 from .access import Access
 from .fetching import Fetch, Response

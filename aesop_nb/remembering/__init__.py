@@ -1,0 +1,1 @@
+"""What agents keep between runs: scopes, where each lies, and the tools that read and write them."""
