@@ -7,13 +7,12 @@ it beforehand; it is part of the stored run, and who wants to be asked again doe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
-
-from pydantic_core import to_json
 
 from . import background
 from . import events as ev
@@ -206,7 +205,7 @@ def parts_of_task(brief: Brief, given: GivenAnswers) -> dict[str, str]:
         "agents": _remembered((policy if agents[1:] else "", tuple(_agent(agent) for agent in agents))),
         "model": _remembered(tuple(_model(brief.model_of(agent)) for agent in agents)),
         "tools": _remembered(tuple(tuple(map(_tool, tools)) for tools in (brief.tools, *_own_tools(agents)))),
-        "result_type": _remembered((brief.result.label, to_json(finish.parameters, fallback=str))),
+        "result_type": _remembered((brief.result.label, json.dumps(finish.parameters, default=str))),
         "limits": _remembered(tuple(getattr(config, name) for name in _LIMITS_OF_SOURCES)),
         "answers": _remembered((brief.user_access, brief.default_answer, given.fingerprint())),
         "memory": _remembered(brief.memory_scope),
@@ -241,7 +240,7 @@ def _tool(tool: Tool) -> str:
     known = _tools.get(tool)
     if known is None:
         spec = tool.spec
-        known = fingerprint([spec.name, spec.description, to_json(spec.parameters, fallback=str)])
+        known = fingerprint([spec.name, spec.description, json.dumps(spec.parameters, default=str)])
         _tools[tool] = known
     return known
 

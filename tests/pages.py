@@ -19,7 +19,7 @@ from aesop_nb import notebook, scopes
 from aesop_nb.engine import asking
 
 if TYPE_CHECKING:
-    from aesop_nb.engine.attempts.asking import Audience
+    from aesop_nb.engine.asking import Audience
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aesop_nb.results.result_types.result_types import ResultMismatch, ResultType
-
 from aesop_nb.models.rehearsal import RehearsalModel
 from aesop_nb.models.transcript import (
     ModelRequest,
@@ -16,6 +14,7 @@ from aesop_nb.models.transcript import (
     ToolSpec,
     UserMessage,
 )
+from aesop_nb.results.result_types import ResultMismatch, ResultType
 
 
 async def reply_to(request: ModelRequest, deltas: list[Any] | None = None) -> Reply:

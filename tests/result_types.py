@@ -10,7 +10,8 @@ from typing import Any
 
 import pydantic as pyd
 import pytest
-from aesop_nb.results.result_types.result_types import ResultMismatch, ResultType
+
+from aesop_nb.results.result_types import ResultMismatch, ResultType
 
 
 class Company(pyd.BaseModel):

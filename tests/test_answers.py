@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from aesop_nb.engine.attempts.answers import AnswerMismatch, Question, read_question
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aesop_nb.engine.answers import AnswerMismatch, Question, read_question
 
 
 def question(kind: str, **options: object) -> Question:
@@ -53,7 +54,7 @@ def test_an_answer_that_does_not_fit_is_told_what_is_expected(kind: str, typed: 
 
 
 def test_a_secret_that_is_too_short_is_not_repeated() -> None:
-    with pytest.raises(AnswerMismatch, match="at least 4 characters") as caught:
+    with pytest.raises(AnswerMismatch, match="at least 4 and at most 65,536 characters") as caught:
         question("secret").checked("abc")
     assert "abc" not in str(caught.value)
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import pytest
-from aesop_nb.engine.attempts.terminals import call_text, read_decision
 from helping import event_types, eventually, last_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,6 +25,7 @@ from aesop_nb import (
     tool,
 )
 from aesop_nb.engine import asking
+from aesop_nb.engine.terminals import call_text, read_decision
 from aesop_nb.errors import RunStateError
 from aesop_nb.testing import ScriptedModel, call
 

@@ -10,8 +10,9 @@ import sys
 from typing import Literal
 
 import pytest
-from aesop_nb.results.result_types.result_types import ResultMismatch, ResultType
 from result_types import Colour, Company, Level, Shape, check, mismatch
+
+from aesop_nb.results.result_types import ResultMismatch, ResultType
 
 
 def test_a_choice_is_answered_by_position_or_label() -> None:

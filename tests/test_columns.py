@@ -7,10 +7,10 @@ import json
 
 import pandas as pd
 import pytest
-from aesop_nb.results.result_types.result_types import ResultMismatch, ResultType, parse_columns
 from result_types import check
 
 from aesop_nb.errors import UsageError
+from aesop_nb.results.result_types import ResultMismatch, ResultType, parse_columns
 
 
 def test_a_table_keeps_its_columns_their_order_and_large_numbers() -> None:

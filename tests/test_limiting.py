@@ -6,8 +6,8 @@ import asyncio
 import time
 
 import pytest
-from aesop_nb.engine.attempts.limiting import Gate
 
+from aesop_nb.engine.limiting import Gate
 from aesop_nb.errors import ModelUnavailable
 
 

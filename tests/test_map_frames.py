@@ -82,7 +82,7 @@ def test_a_record_gives_a_column_per_field_with_its_dtype() -> None:
 
 
 def test_a_field_that_is_called_like_a_column_of_ours_keeps_its_place() -> None:
-    from aesop_nb.results.result_types.columns import parse_columns
+    from aesop_nb.results.columns import parse_columns
 
     row = parse_columns("_status, city")
     out = pd.DataFrame({"text": ["a"]}).aesop.map(

@@ -19,10 +19,10 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import pydantic as pyd
 import pytest
-from aesop_nb.results.result_types.result_types import ResultType, parse_columns
 from rehearsing import rehearse
 
 from aesop_nb.models.placeholders import Maker, Unfillable
+from aesop_nb.results.result_types import ResultType, parse_columns
 
 
 class Colour(enum.Enum):

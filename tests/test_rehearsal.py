@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import pydantic as pyd
 import pytest
-from aesop_nb.results.result_types.result_types import ResultType
 from rehearsing import rehearse, reply_to, request_for
 
 from aesop_nb.errors import ModelNotConfigured
@@ -22,6 +21,7 @@ from aesop_nb.models.transcript import (
     ToolSpec,
     UserMessage,
 )
+from aesop_nb.results.result_types import ResultType
 
 
 class Cat(pyd.BaseModel):

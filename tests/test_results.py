@@ -19,10 +19,10 @@ import pandas as pd
 import pydantic as pyd
 import pytest
 import typing_extensions
-from aesop_nb.results.result_types.result_types import ResultMismatch, ResultType
 from result_types import Book, Colour, Company, Movie, Node, Pair, check, mismatch
 
 from aesop_nb.errors import UsageError
+from aesop_nb.results.result_types import ResultMismatch, ResultType
 
 # What is accepted
 

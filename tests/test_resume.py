@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aesop_nb.engine.attempts.conversations import NOT_MADE, UNKNOWN, conversation_of
 from helping import event_types, eventually, last_text, run_python
 from openai_server import asks, says
 
@@ -33,6 +32,7 @@ from aesop_nb import (
 )
 from aesop_nb import events as ev
 from aesop_nb.engine import asking
+from aesop_nb.engine.conversations import NOT_MADE, UNKNOWN, conversation_of
 from aesop_nb.errors import ModelUnavailable
 from aesop_nb.events import CallRequest
 from aesop_nb.models.transcript import AssistantMessage, Message, Reply, ToolMessage

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from aesop_nb.results.result_types.schemas import describe
 
 from aesop_nb.errors import UsageError
+from aesop_nb.results.schemas import describe
 
 
 class Other: ...

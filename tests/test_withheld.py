@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import pandas as pd
 import pytest
-from aesop_nb.engine.attempts.withheld import Withheld
 from helping import eventually, last_text
 from openai_server import Answer, Call, asks
 from pydantic import BeforeValidator
@@ -29,6 +28,7 @@ from aesop_nb import (
     temporary_settings,
 )
 from aesop_nb.engine import asking
+from aesop_nb.engine.withheld import Withheld
 from aesop_nb.errors import ToolFailed
 from aesop_nb.mapping.maps import Map
 from aesop_nb.testing import ScriptedModel, call
