@@ -621,7 +621,7 @@ def test_a_closed_terminal_is_nobody(audience: Any, monkeypatch: pytest.MonkeyPa
 def test_the_terminal_is_found_only_where_there_is_one() -> None:
     code = """
 import json, sys
-from aesop_nb import asking
+from aesop_nb.engine import asking
 found = [asking.find_audience()]
 sys.stdin.close()
 found.append(asking.find_audience())

@@ -418,7 +418,7 @@ def test_short_texts_for_a_person() -> None:
 
 def test_pandas_is_not_loaded_for_other_types() -> None:
     code = (
-        "import sys; from aesop_nb.results import ResultType; ResultType.of(list[int]).check([1]);"
+        "import sys; from aesop_nb.results.result_types import ResultType; ResultType.of(list[int]).check([1]);"
         "assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
