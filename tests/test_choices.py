@@ -91,7 +91,10 @@ def test_several_labels() -> None:
 
 
 def test_choices_of_a_set_are_in_the_same_order_in_every_process() -> None:
-    code = "from aesop_nb.results.result_types import ResultType; print(ResultType.of({'b', 'a', 'c', 'd'}).kind.schema)"
+    code = """
+from aesop_nb.results.result_types import ResultType
+print(ResultType.of({'b', 'a', 'c', 'd'}).kind.schema)
+"""
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
