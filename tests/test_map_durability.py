@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, deque
 from pathlib import Path
@@ -23,6 +25,7 @@ from aesop_nb import TaskConfig, UsageError, task
 from aesop_nb.notebook.html import static_block
 from aesop_nb.sessions import find_run
 from aesop_nb.store import default_store
+from aesop_nb.store.map_rows import MapRows
 from aesop_nb.testing import failure, result
 
 if TYPE_CHECKING:
@@ -377,7 +380,6 @@ def test_the_places_of_the_cells_and_what_all_rows_share_make_a_row_another_one(
 # Two maps of one process --------------------------------------------------------------------------------
 
 
-@pytest.mark.flaky(reruns=2)  # a store that is too busy to say who has a row lets both maps ask for it
 def test_two_maps_of_one_process_share_their_rows_also_those_that_fail() -> None:
     model = Answering(
         lambda text: failure("no") if last_line(text) == "text 1" else echo(text), delay_seconds=0.1
@@ -386,6 +388,33 @@ def test_two_maps_of_one_process_share_their_rows_also_those_that_fail() -> None
     both = [shout.mapping(texts(8), concurrency=4).start() for _ in range(2)]
     for run in both:
         assert run.wait(10)["_status"].value_counts()[["completed", "failed"]].tolist() == [7, 1]
+    assert len(model.asked) == 8
+
+
+def test_rows_stay_with_a_map_that_began_later_and_claimed_them_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim, turn = MapRows.claim, itertools.count()
+    is_waiting, has_claimed = threading.Event(), threading.Event()
+
+    def in_other_order(self: MapRows, *args: Any) -> Any:
+        if next(turn) == 0:
+            is_waiting.set()
+            assert has_claimed.wait(5)
+            return claim(self, *args)
+        try:
+            return claim(self, *args)
+        finally:
+            has_claimed.set()
+
+    monkeypatch.setattr(MapRows, "claim", in_other_order)
+    model = Answering(echo, delay_seconds=0.3)
+    shout = shouting(model)
+    earlier = shout.mapping(texts(8), concurrency=4).start()
+    assert is_waiting.wait(5)
+    later = shout.mapping(texts(8), concurrency=4).start()
+    for run in (earlier, later):
+        assert run.wait(10)["shout"].tolist() == texts(8)
     assert len(model.asked) == 8
 
 

@@ -58,13 +58,12 @@ class Keeper:
         """
         otherwise: dict[str, Claim] = dict.fromkeys(keys, "ours")
         since = self._began_at if again else None
-        others = _under_way - {self._map_id}
         rows, map_id = self._store.map_rows, self._map_id
 
         def work() -> dict[str, Claim]:
             found: dict[str, Claim] = dict(rows.completed(keys))
             missing = [key for key in keys if key not in found]
-            return {**found, **(rows.claim(missing, map_id, others, since) if missing else {})}
+            return {**found, **(rows.claim(missing, map_id, _under_way, since) if missing else {})}
 
         claims = await self._asked(work, otherwise)
         self._claimed.update(key for key, claim in claims.items() if claim == "ours")

@@ -122,14 +122,15 @@ class MapRows:
         return self._database.read(lambda connection: _found(connection, keys), {})
 
     def claim(
-        self, keys: Collection[str], map_id: str, others: Collection[str], failed_since: float | None = None
+        self, keys: Collection[str], map_id: str, under_way: set[str], failed_since: float | None = None
     ) -> dict[str, Claim]:
         """Claims rows for a map, except those that are completed, or that a living process has under way.
 
         Args:
             keys: Whose rows.
             map_id: For which map.
-            others: The other maps of this process that are under way.
+            under_way: The maps of this process that are under way; looked at when the disk's turn has come, since
+                one that begins meanwhile may claim first.
             failed_since: Rows that failed after this time are given, too, instead of being claimed.
         """
         database, writer = self._database, self._writer
@@ -141,7 +142,8 @@ class MapRows:
             if me.is_due():
                 me.beat(connection)
             claims: dict[str, Claim] = dict(_found(connection, keys, failed_since))
-            taken = _living_claims(connection, keys, me.process_id, own, others)
+            others = {writer.names.of(other) for other in under_way.copy()} - {own}
+            taken = _living_claims(connection, keys, me.process_id, others)
             for key in keys:
                 if key in claims:
                     continue
@@ -222,7 +224,7 @@ def _by_keys(connection: Connection, sql: str, keys: Collection[str], **more: ob
 
 
 def _living_claims(
-    connection: Connection, keys: Collection[str], me: str, own: str, others: Collection[str]
+    connection: Connection, keys: Collection[str], me: str, others: Collection[str]
 ) -> set[str]:
     """Gives the keys that somebody else has under way: another process that lives, or another map of this one."""
     lives: dict[str, bool] = {}
@@ -235,7 +237,7 @@ def _living_claims(
     ):
         for row in rows:
             if row["process_id"] == me:
-                alive = row["map_id"] != own and row["map_id"] in others
+                alive = row["map_id"] in others
             else:
                 alive = lives.setdefault(row["process_id"], liveness.is_alive(row))
             if alive:
