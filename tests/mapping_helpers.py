@@ -6,12 +6,14 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-from aesop_nb import Usage
+from aesop_nb import Usage, task
 from aesop_nb.models.transcript import Reply
-from aesop_nb.testing import ScriptedModel
+from aesop_nb.testing import ScriptedModel, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from openai_server import Request
 
     from aesop_nb.models.transcript import ModelRequest
 
@@ -78,3 +80,28 @@ class Answering:
 def last_line(text: str) -> str:
     """The value of the only input: the end of a task's message."""
     return text.rsplit(":\n", 1)[-1]
+
+
+def echo(text: str) -> Any:
+    """Hands the input back as the result."""
+    return result(last_line(text))
+
+
+def shouting(model: Any = None, **options: Any) -> Any:
+    """A task that asks `model`, or one that hands the input back."""
+
+    @task(model=model or Answering(echo), **options)
+    def shout(text: str) -> str:
+        """Says it again."""
+        raise NotImplementedError
+
+    return shout
+
+
+def texts(count: int) -> list[str]:
+    return [f"text {number}" for number in range(count)]
+
+
+def input_of(request: Request) -> str:
+    """The value of the only input, as the service reads it."""
+    return last_line(request.body["messages"][1]["content"])

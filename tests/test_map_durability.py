@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helping import eventually, run_python
-from mapping_helpers import Answering, last_line
+from mapping_helpers import Answering, echo, input_of, last_line, shouting, texts
 from openai_server import OpenAIServer, Request, asks
 from stored import looking_into
 
@@ -58,30 +58,9 @@ sys.stdout.write(f"frame {{is_whole}}\n")  # in one piece, as the thread writes 
 """
 
 
-def echo(text: str) -> Any:
-    return result(last_line(text))
-
-
-def shouting(model: Any, **options: Any) -> Any:
-    @task(model=model, **options)
-    def shout(text: str) -> str:
-        """Says it again."""
-        raise NotImplementedError
-
-    return shout
-
-
 def look_up(word: str) -> str:
     """Looks it up."""
     return word
-
-
-def texts(count: int) -> list[str]:
-    return [f"text {number}" for number in range(count)]
-
-
-def input_of(request: Request) -> str:
-    return last_line(request.body["messages"][1]["content"])
 
 
 def answer(request: Request) -> Any:

@@ -12,41 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helping import eventually
-from mapping_helpers import Answering, last_line
+from mapping_helpers import Answering, echo, input_of, last_line, shouting, texts
 from openai_server import OpenAIServer, Request, asks, fails
 from pydantic import BaseModel
 
 import aesop_nb
 from aesop_nb import ModelRefused, OpenAIModel, TaskConfig, UsageError, task
 from aesop_nb.store import default_store
-from aesop_nb.testing import failure, result
+from aesop_nb.testing import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 KEY = "sk-test-sentinel-0123456789"
-
-
-def echo(text: str) -> Any:
-    return result(last_line(text))
-
-
-def shouting(model: Any, **options: Any) -> Any:
-    @task(model=model, **options)
-    def shout(text: str) -> str:
-        """Says it again."""
-        raise NotImplementedError
-
-    return shout
-
-
-def texts(count: int) -> list[str]:
-    return [f"text {number}" for number in range(count)]
-
-
-def input_of(request: Request) -> str:
-    return last_line(request.body["messages"][1]["content"])
 
 
 def pid_of(nothing: str = "") -> str:

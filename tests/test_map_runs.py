@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 from helping import eventually
-from mapping_helpers import Answering, last_line
+from mapping_helpers import Answering, echo, input_of, last_line, shouting, texts
 from openai_server import OpenAIServer, Request, asks, fails
 
 import aesop_nb
@@ -34,27 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Server = "Callable[[Any], OpenAIServer]"
-
-
-def echo(text: str) -> Any:
-    return result(last_line(text))
-
-
-def shouting(model: Any = None, **options: Any) -> Any:
-    @task(model=model or Answering(echo), **options)
-    def shout(text: str) -> str:
-        """Says it again."""
-        raise NotImplementedError
-
-    return shout
-
-
-def texts(count: int) -> list[str]:
-    return [f"text {number}" for number in range(count)]
-
-
-def input_of(request: Request) -> str:
-    return last_line(request.body["messages"][1]["content"])
 
 
 # How many, in which order ------------------------------------------------------------------------------
